@@ -1,0 +1,1 @@
+"""Where rdsca touches the world: AWS, databases, the wire, files."""

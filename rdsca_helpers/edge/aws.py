@@ -1,0 +1,321 @@
+"""AWS: the only place that calls it. Reads are repeated when they fail; a change is sent once and never again."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import botocore.exceptions as boto_errors
+import botocore.session
+from botocore.config import Config
+from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+
+from ..errors import AccessDenied, OutcomeUnknown, RdscaError, Refused, Stopped, Unreachable, UsageError
+from ..inventory import RegionFacts
+from ..model import Problem
+
+# botocore's standard mode shares one retry quota per client and loses calls under throttling; adaptive does not.
+_READ = Config(
+    retries={"mode": "adaptive", "total_max_attempts": 8},
+    connect_timeout=5,
+    read_timeout=30,
+    max_pool_connections=16,
+    user_agent_extra="rdsca",
+)
+_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedAccess")
+_SIGNED_OFF = (
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "AuthFailure",
+)
+_MAY_HAVE_ARRIVED = (
+    boto_errors.ReadTimeoutError,
+    boto_errors.ConnectionClosedError,
+    boto_errors.ResponseStreamingError,
+    boto_errors.IncompleteReadError,
+    boto_errors.HTTPClientError,
+)
+_OFF = "opt-in region"
+
+
+class Aws:
+    """One account's AWS, reached through a profile and, where asked, a role.
+
+    A profile may confine itself to this machine (``rdsca_guard = loopback``, as the practice world's does): then
+    no client is handed out whose endpoint is elsewhere.
+    """
+
+    def __init__(self, *, profile: str, account: str, role: str = "") -> None:
+        """Prepare the session; the first call is made by :meth:`check_account`."""
+        self.account = account
+        self.profile = profile
+        self._lock = threading.Lock()  # creating clients is not thread-safe, using them is
+        self._clients: dict[tuple[str, str, str], Any] = {}
+        core = botocore.session.Session(profile=profile or None)
+        try:
+            settings = core.get_scoped_config()
+        except boto_errors.ProfileNotFound:
+            remedy = (
+                'start the practice world with "rdsca lab start", then eval "$(rdsca lab env)"'
+                if profile == "lab"
+                else "see the names with: aws configure list-profiles"
+            )
+            raise UsageError(f"there is no AWS profile {profile!r}", remedy) from None
+        self._confined = settings.get("rdsca_guard") == "loopback"
+        self.truststore_url: str = settings.get("rdsca_truststore_url", "")
+        self.home_region: str = settings.get("region") or "us-east-1"
+        if role:
+            self._assume(core, role if role.startswith("arn:") else f"arn:aws:iam::{account}:role/{role}")
+        self._session = boto3.Session(botocore_session=core)
+
+    def _assume(self, core: Any, role_arn: str) -> None:
+        """Let the session act as *role_arn*, with credentials that renew themselves in long runs."""
+        with _named("sts:AssumeRole", role_arn):
+            source = core.get_credentials()
+            if source is None:
+                raise UsageError("no AWS credentials were found", "log in, or name a profile that has some")
+
+        def client(service: str, **keywords: Any) -> Any:
+            made = core.create_client(
+                service,
+                region_name=self.home_region,
+                config=_READ,
+                **{k: v for k, v in keywords.items() if k != "config"},
+            )
+            self._guard(made)
+            return made
+
+        fetcher = AssumeRoleCredentialFetcher(
+            client, source, role_arn, extra_args={"RoleSessionName": "rdsca"}, cache={}
+        )
+        core._credentials = DeferredRefreshableCredentials(
+            method="assume-role", refresh_using=fetcher.fetch_credentials
+        )
+
+    def client(self, service: str, region: str, *, changing_by: str = "") -> Any:
+        """Give the boto3 client for *service* in *region*.
+
+        One that changes something names the plan it is *changing_by*, and never repeats a request.
+        """
+        key = (service, region, changing_by)
+        with self._lock:
+            if key not in self._clients:
+                once = Config(
+                    retries={"mode": "standard", "total_max_attempts": 1},
+                    user_agent_extra=f"rdsca plan/{changing_by[:8]}",
+                )
+                with _named(service, f"{self.account}/{region}"):
+                    made = self._session.client(
+                        service, region_name=region, config=_READ.merge(once) if changing_by else _READ
+                    )
+                self._guard(made)
+                self._clients[key] = made
+            return self._clients[key]
+
+    def _guard(self, client: Any) -> None:
+        host = urlsplit(client.meta.endpoint_url).hostname or ""
+        if self._confined and not _is_loopback(host):
+            raise Refused(
+                f"profile {self.profile!r} is confined to this machine, and {client.meta.service_model.service_name} "
+                f"would be called at {host}",
+                'unset AWS_IGNORE_CONFIGURED_ENDPOINT_URLS, and eval "$(rdsca lab env)" again',
+            )
+
+    def whoami(self) -> str:
+        """Ask AWS who this is, and give the ARN (sts:GetCallerIdentity, which needs no permission)."""
+        with _named("sts:GetCallerIdentity", self.account or self.profile):
+            return str(self.client("sts", self.home_region).get_caller_identity()["Arn"])
+
+    def check_account(self) -> str:
+        """Give the ARN that acts; raises ``Refused`` when it is not of the account that was named."""
+        arn = self.whoami()
+        if (actual := arn.split(":")[4]) != self.account:
+            raise Refused(
+                f"the credentials are of account {actual}, not {self.account}",
+                "name the right profile or role, or the right account",
+            )
+        return arn
+
+    def enabled_regions(self) -> tuple[list[str], list[Problem]]:
+        """List the account's regions, with a problem for each that is switched off (account:ListRegions)."""
+        with _named("account:ListRegions", self.account):
+            pages = self.client("account", self.home_region).get_paginator("list_regions").paginate()
+            found = [r for page in pages for r in page["Regions"]]
+        on = [r["RegionName"] for r in found if r["RegionOptStatus"] in ("ENABLED", "ENABLED_BY_DEFAULT")]
+        off = [r["RegionName"] for r in found if r["RegionName"] not in on]
+        return sorted(on), [
+            Problem(f"{self.account}/{r}", f"not scanned: {_OFF} that is switched off") for r in sorted(off)
+        ]
+
+    def region_facts(self, region: str) -> tuple[RegionFacts, list[Problem]]:
+        """Read all that the inventory needs from one *region*; every page of every list.
+
+        Instances that cannot be listed raise ``AccessDenied`` or ``Unreachable``; what else is refused becomes a
+        problem, and ``None`` in the facts.
+        """
+        problems: list[Problem] = []
+
+        def listed(operation: str, key: str, **keywords: Any) -> list[dict[str, Any]] | None:
+            try:
+                return self._list(region, operation, key, **keywords)
+            except RdscaError as e:
+                problems.append(Problem(f"{self.account}/{region}", e.what, e.remedy))
+                return None
+
+        instances = self._list(region, "describe_db_instances", "DBInstances")
+        clusters = listed("describe_db_clusters", "DBClusters")
+        kinds = sorted({(i.get("Engine", ""), i.get("EngineVersion", "")) for i in [*instances, *(clusters or ())]})
+        with ThreadPoolExecutor(4) as pool:
+            versions = pool.map(lambda k: self._version(region, k[0], k[1], problems), kinds)
+            facts = RegionFacts(
+                account=self.account,
+                region=region,
+                instances=instances,
+                clusters=clusters,
+                certificates=listed("describe_certificates", "Certificates"),
+                pending_actions=listed("describe_pending_maintenance_actions", "PendingMaintenanceActions"),
+                proxies=listed("describe_db_proxies", "DBProxies"),
+                versions=dict(zip(kinds, versions, strict=True)),
+            )
+        return facts, problems
+
+    def _version(self, region: str, engine: str, version: str, problems: list[Problem]) -> dict[str, Any] | None:
+        where = f"{self.account}/{region}"
+        try:
+            found = self._list(
+                region,
+                "describe_db_engine_versions",
+                "DBEngineVersions",
+                Engine=engine,
+                EngineVersion=version,
+                IncludeAll=True,  # instances outlive the versions that RDS offers
+            )
+        except RdscaError as e:
+            problems.append(Problem(where, f"{engine} {version}: {e.what}", e.remedy))
+            return None
+        return next((v for v in found if v.get("EngineVersion") == version), None)
+
+    def _list(self, region: str, operation: str, key: str, **keywords: Any) -> list[dict[str, Any]]:
+        client = self.client("rds", region)
+        name = "rds:" + client.meta.method_to_api_mapping[operation]
+        with _named(name, f"{self.account}/{region}"):
+            pages = client.get_paginator(operation).paginate(**keywords)
+            return [row for page in pages for row in page.get(key, ())]
+
+    def read_again(self, region: str, instance: str, kind: str) -> RegionFacts:
+        """Read one instance with its cluster, or one Multi-AZ DB cluster, as it is now."""
+        client = self.client("rds", region)
+        where = f"{self.account}/{region}/{instance}"
+
+        def cluster(name: str) -> list[dict[str, Any]]:
+            with _named("rds:DescribeDBClusters", where):
+                return list(client.describe_db_clusters(DBClusterIdentifier=name)["DBClusters"])
+
+        if kind == "multi-az-cluster":
+            return RegionFacts(account=self.account, region=region, instances=[], clusters=cluster(instance))
+        with _named("rds:DescribeDBInstances", where):
+            found = list(client.describe_db_instances(DBInstanceIdentifier=instance)["DBInstances"])
+        member_of = {name for i in found if (name := i.get("DBClusterIdentifier"))}
+        return RegionFacts(
+            account=self.account, region=region, instances=found, clusters=[c for m in member_of for c in cluster(m)]
+        )
+
+    def change_ca(self, region: str, instance: str, kind: str, target_ca: str, *, now: bool, plan: str) -> str:
+        """Send the change, once, and give AWS's request id; the *plan*'s digest goes along in the user agent.
+
+        Raises ``Refused`` when AWS said no, ``OutcomeUnknown`` when the request may have arrived and no answer
+        came. Nobody repeats it: the same CA again may mean a second restart (RDS API, ModifyDBInstance).
+        """
+        client = self.client("rds", region, changing_by=plan)
+        where = f"{self.account}/{region}/{instance}"
+        keywords = {"CACertificateIdentifier": target_ca, "ApplyImmediately": now}
+        try:
+            if kind == "multi-az-cluster":
+                answer = client.modify_db_cluster(DBClusterIdentifier=instance, **keywords)
+            else:
+                answer = client.modify_db_instance(DBInstanceIdentifier=instance, **keywords)
+        except boto_errors.ClientError as e:
+            status = e.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            if status >= 500:
+                raise OutcomeUnknown(f"AWS failed while it changed {where} (HTTP {status})", _LOOK) from None
+            raise _from_answer(e, "rds:Modify", where, as_refusal=True) from None
+        except (boto_errors.EndpointConnectionError, boto_errors.ConnectTimeoutError) as e:
+            raise Refused(f"{where}: AWS could not be reached, so nothing was sent ({type(e).__name__})") from None
+        except _MAY_HAVE_ARRIVED as e:
+            raise OutcomeUnknown(
+                f"no answer came after the change of {where} was sent ({type(e).__name__})", _LOOK
+            ) from None
+        except Exception as e:  # noqa: BLE001  an answer that cannot be read says nothing about what was done
+            raise OutcomeUnknown(
+                f"the answer to the change of {where} could not be read ({type(e).__name__})", _LOOK
+            ) from None
+        return str(answer["ResponseMetadata"].get("RequestId", ""))
+
+    def secret(self, region: str, arn: str) -> str:
+        """Give the text of a Secrets Manager secret; the caller keeps it out of every output."""
+        with _named("secretsmanager:GetSecretValue", arn):
+            return str(self.client("secretsmanager", region).get_secret_value(SecretId=arn)["SecretString"])
+
+    def login_token(self, region: str, host: str, port: int, user: str) -> str:
+        """Make an IAM database login token (valid 15 minutes), signed on this machine."""
+        with _named("rds-db:connect", f"{host}:{port}"):
+            return str(self.client("rds", region).generate_db_auth_token(host, port, user, Region=region))
+
+    def endpoint(self, region: str) -> str:
+        """Give the URL at which RDS is called in *region*."""
+        return str(self.client("rds", region).meta.endpoint_url)
+
+
+_LOOK = "look at the instance in the console, then run 05-rotate again: it reads first and never repeats a change"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@contextmanager
+def _named(action: str, where: str) -> Iterator[None]:
+    """Turn what boto3 raises into our errors, named after *action* and place; boto3's text may hold values."""
+    try:
+        yield
+    except boto_errors.ClientError as e:
+        raise _from_answer(e, action, where) from None
+    except (boto_errors.NoCredentialsError, boto_errors.PartialCredentialsError, boto_errors.CredentialRetrievalError):
+        raise UsageError("no AWS credentials were found", "log in, or name a profile that has some") from None
+    except (boto_errors.ParamValidationError, boto_errors.InvalidRegionError) as e:
+        raise UsageError(f"{action} in {where}: botocore refuses a value ({type(e).__name__})") from None
+    except boto_errors.BotoCoreError as e:
+        raise Unreachable(
+            f"{action} got no answer in {where} ({type(e).__name__})",
+            "check the network, the proxy and, for the practice world, that it is started (rdsca lab status)",
+        ) from None
+
+
+def _from_answer(e: boto_errors.ClientError, action: str, where: str, *, as_refusal: bool = False) -> RdscaError:
+    """Give the error that AWS's answer stands for; its code says which, its text is AWS's own."""
+    answer = e.response.get("Error", {})
+    code, text = answer.get("Code", "?"), answer.get("Message", "")
+    if action == "rds:Modify":
+        action = f"rds:{e.operation_name}"
+    if code in _DENIED:
+        kind: type[RdscaError] = Refused if as_refusal else AccessDenied
+        return kind(f"{action} was refused in {where}", "allow it in the role this run assumes")
+    if code in _SIGNED_OFF:
+        return Refused(f"AWS does not accept the credentials for {action} in {where} ({code})", "log in again")
+    if code in ("SignatureDoesNotMatch", "RequestExpired", "RequestTimeTooSkewed"):
+        return Refused(f"AWS does not accept the signature of {action} in {where}", "set this machine's clock right")
+    kind = Refused if as_refusal else Stopped
+    return kind(f"{action} failed in {where}: {code}: {text}")

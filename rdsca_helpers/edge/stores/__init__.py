@@ -1,0 +1,1 @@
+"""Trust stores of clients; one file for each kind."""

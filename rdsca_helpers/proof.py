@@ -1,0 +1,42 @@
+"""What was seen after a change: whether AWS and the wire agree, and whether the clients came back as they were."""
+
+from __future__ import annotations
+
+from .certs import ChainVerdict
+from .model import Client, ProofVerdict, Sessions
+
+
+def judge(api_ca: str | None, wire_ca: str | None, target_ca: str, shown: ChainVerdict) -> tuple[ProofVerdict, str]:
+    """Say whether the instance is where it should be: by AWS, by the wire, with a chain and a name that hold."""
+    if api_ca != wire_ca:
+        on_wire = wire_ca or "no CA that RDS offers here"
+        return ProofVerdict.DRIFT, f"AWS says {api_ca or 'nothing'}, the wire shows {on_wire}: {shown.reason}"
+    if api_ca != target_ca:
+        return ProofVerdict.FAILED, f"AWS and the wire both say {api_ca or 'unknown'}, not {target_ca}"
+    if not shown.ok:
+        return ProofVerdict.FAILED, shown.reason
+    return ProofVerdict.VERIFIED, f"AWS and the wire agree on {target_ca}; {shown.reason}"
+
+
+def loss(before: Sessions | None, after: Sessions | None) -> str:
+    """Say what the clients lost: sessions that did not come back, or their encryption; empty when nothing.
+
+    libpq's ``prefer`` with a stale root file goes on in clear text without an error, so fewer TLS sessions and more
+    plain ones are as bad as a failure.
+    """
+    if before is None or before.tls is None or before.plain is None or before.unknown is None:
+        return ""
+    if after is None or after.tls is None or after.plain is None or after.unknown is None:
+        return "its client sessions were read before the change and cannot be read now"
+    if after.tls < before.tls and after.plain > before.plain:
+        then, today = f"{before.tls} TLS and {before.plain} plain", f"{after.tls} and {after.plain}"
+        return f"clients went on in clear text: {then} before, now {today}"
+    back = {_who(client)[:2] for client in after.clients}
+    if missing := [_who(client) for client in before.clients if _who(client)[:2] not in back]:
+        names = ", ".join(sorted({" ".join(filter(None, who)) for who in missing}))
+        return f"clients that were connected before the change are not back: {names}"
+    return ""
+
+
+def _who(client: Client) -> tuple[str, str, str]:
+    return client.user, client.program, client.host

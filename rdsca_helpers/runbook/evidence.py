@@ -1,0 +1,66 @@
+"""Evidence: reports kept and read back, the page for people, the seal, and the page of the fleet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .. import outcome, pages
+from ..edge import folder
+from ..edge.run import Run
+from ..errors import Refused
+from ..model import Report, now
+
+R = TypeVar("R", bound=Report[Any])
+
+
+def load(run: Run, kind: type[R]) -> R:
+    """Read the report of an earlier notebook from the run folder; raises when it is missing or another account's."""
+    report = run.folder.load(kind)
+    if run.account and report.account != run.account:
+        raise Refused(
+            f"{run.folder.path} holds account {report.account}, not {run.account}", "name this account's run_dir"
+        )
+    return report
+
+
+def keep(run: Run, report: Report[Any]) -> None:
+    """Keep *report* in the run folder; then end the notebook with an error when the report is not a good one."""
+    path = run.folder.keep(report)
+    print(f"kept {path}")
+    if error := outcome.failure(report):
+        raise error
+
+
+def write_report(run: Run) -> Path:
+    """Write ``report.html`` from the reports in the run folder: one file, nothing loaded from outside."""
+    reports = folder.reports(run.folder.path)
+    if not reports:
+        raise Refused(f"{run.folder.path} holds no report", "run 01-discover with the same run_dir first")
+    for report in reports.values():
+        if report.account != run.account:
+            raise Refused(
+                f"{run.folder.path} holds account {report.account}, not {run.account}", "name its own run_dir"
+            )
+    return run.folder.keep_text("report.html", pages.account_page(reports, run.folder.approval(), now=now()))
+
+
+def seal(run: Run) -> Path:
+    """Seal the run folder: list every file with its SHA-256 in ``manifest.json``."""
+    return folder.seal(run.folder.path, now=now())
+
+
+def fleet_page(base: Path, accounts: dict[str, tuple[str, str]] | None = None) -> Path:
+    """Write ``index.html`` over the account folders below *base*.
+
+    *accounts* maps the ids of those in scope to name and state; without it the folders that are there are taken.
+    """
+    scope = dict(accounts or {})
+    for path in sorted(base.iterdir()) if base.is_dir() else ():
+        if path.is_dir() and path.name.isdigit() and len(path.name) == 12:
+            scope.setdefault(path.name, ("", "done"))
+    if not scope:
+        raise Refused(f"{base} holds no account's folder", "name the folder above the accounts as run_dir")
+    rows = [(account, name, folder.reports(base / account), state) for account, (name, state) in sorted(scope.items())]
+    folder.RunFolder(base).keep_text("index.html", pages.fleet_page(rows, now=now()))
+    return base / "index.html"

@@ -1,0 +1,221 @@
+"""Rotation: an approved plan carried out, one request for each instance, its intent on disk before it is sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from .. import inventory as facts_to_rows
+from .. import plan as planning
+from .. import sentences
+from ..edge.folder import Journal
+from ..edge.run import Run
+from ..errors import OutcomeUnknown, RdscaError, Refused, Unreachable, UsageError
+from ..model import Instance, Plan, PlanRow, Rotation, Step, StepStatus, Verdict, now
+from .planning import refuse_unfit
+
+_CHANGE_PATIENCE = 45 * 60.0  # seconds until a change that was sent is called unknown
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # between looks at a change under way; the last one goes on
+
+
+def rotate(run: Run, plan: Plan, *, say: Callable[[str], None] = print) -> Rotation:
+    """Carry out *plan*, or with ``action="show"`` only say what would be done.
+
+    Refuses a plan that was edited, expired, is another account's, is not approved, or names more instances than
+    ``max_targets``. Each instance is read again right before its one request; a state that differs from the plan's
+    is refused. The first failure stops this wave and all later ones. Run again after a crash, it reads the journal
+    and the instances first, and sends nothing a second time.
+    """
+    refuse_unfit(plan, run.account)
+    ready = [row for row in plan.rows if row.verdict is Verdict.READY]
+    if run.action == "show":
+        steps = [_step(r, StepStatus.WOULD_ROTATE, r.cli) for r in _of_wave(ready, run.wave, set())]
+        _refuse_many(len(steps), run.max_targets)
+        return _rotation(run, plan, steps)
+    approval = run.folder.approval()
+    if approval is None:
+        raise Refused("the plan is not approved", f"rdsca approve {run.folder.path} --by WHO")
+    if approval.get("plan") != plan.digest:
+        raise Refused("the approval is for another plan", f"rdsca approve {run.folder.path} --by WHO")
+    with run.folder.journal() as journal:
+        steps = _Rotator(run, plan, journal, say).carry_out(ready)
+    return _rotation(run, plan, steps)
+
+
+def _rotation(run: Run, plan: Plan, steps: Iterable[Step]) -> Rotation:
+    report = Rotation(
+        account=run.account,
+        regions=plan.regions,
+        made_at=now(),
+        rows=tuple(steps),
+        action=run.action,
+        plan_digest=plan.digest,
+    )
+    return replace(report, meaning=sentences.rotation(report))
+
+
+def _step(row: PlanRow, status: StepStatus, detail: str, request_id: str = "") -> Step:
+    return Step(
+        region=row.region,
+        instance=row.instance,
+        status=status,
+        detail=detail,
+        request_id=request_id,
+        wave=row.wave,
+    )
+
+
+def _of_wave(ready: Sequence[PlanRow], wave: str, finished: set[str]) -> list[PlanRow]:
+    """Give the rows of the wave that was asked for, in order; "next" is the first that is not finished."""
+    rows = sorted(ready, key=lambda r: (r.wave or 0, r.region, r.instance))
+    if wave == "all":
+        return rows
+    numbers = sorted({r.wave for r in rows if r.wave})
+    if wave != "next":
+        if int(wave) not in numbers:
+            raise UsageError(f"the plan has no wave {wave}", f"it has {', '.join(map(str, numbers)) or 'none'}")
+        return [r for r in rows if r.wave == int(wave)]
+    number = next((n for n in numbers if any(_key(r) not in finished for r in rows if r.wave == n)), None)
+    return [r for r in rows if r.wave == number]
+
+
+def _refuse_many(count: int, max_targets: int) -> None:
+    if count > max_targets:
+        raise Refused(
+            f"{count} instances would be changed, and max_targets is {max_targets}", "raise max_targets, or go by wave"
+        )
+
+
+def _key(row: PlanRow) -> str:
+    return f"{row.region}/{row.instance}"
+
+
+class _Rotator:
+    """Carries one plan out against one journal: intent on disk, one request, what came of it on disk."""
+
+    def __init__(self, run: Run, plan: Plan, journal: Journal, say: Callable[[str], None]) -> None:
+        self.run, self.plan, self.journal, self.say = run, plan, journal, say
+        self.last = {e["step"]: e for e in journal.entries if e.get("plan") == plan.digest and "step" in e}
+
+    def carry_out(self, ready: Sequence[PlanRow]) -> list[Step]:
+        finished = {k for k, e in self.last.items() if e["event"] in (StepStatus.ROTATED, StepStatus.SCHEDULED)}
+        rows = _of_wave(ready, self.run.wave, finished)
+        _refuse_many(len([r for r in rows if _key(r) not in finished]), self.run.max_targets)
+        steps: list[Step] = []
+        for number in sorted({r.wave or 0 for r in rows}):
+            wave = self._wave([r for r in rows if r.wave == number])
+            steps += wave
+            if any(s.status in (StepStatus.REFUSED, StepStatus.FAILED, StepStatus.UNKNOWN) for s in wave):
+                break
+        return steps
+
+    def _wave(self, rows: Sequence[PlanRow]) -> list[Step]:
+        """Send the requests of one wave, then wait for all that were sent; stop sending at the first that fails."""
+        ended: list[Step] = []
+        under_way: list[PlanRow] = []
+        for row in rows:
+            step = self._send(row)
+            if step is None:
+                under_way.append(row)
+                continue
+            ended.append(step)
+            if step.status in (StepStatus.REFUSED, StepStatus.FAILED, StepStatus.UNKNOWN):
+                break
+        return ended + [self._wait(row) for row in under_way]
+
+    def _send(self, row: PlanRow) -> Step | None:
+        """Send the one request for *row*, unless the journal holds one already; ``None`` means: wait for it."""
+        before = self.last.get(_key(row))
+        event = before["event"] if before else ""
+        if before and event in (StepStatus.ROTATED, StepStatus.SCHEDULED):
+            return _step(row, StepStatus(event), "done by an earlier run", before.get("request_id", ""))
+        if event == "sent":
+            self.say(f"{_key(row)}: a request was sent by an earlier run; waiting for it")
+            return None
+        if event in ("intent", StepStatus.UNKNOWN, StepStatus.FAILED):
+            return self._reconcile(row)
+        try:
+            self._refuse_drift(row)
+        except RdscaError as e:
+            return self._end(row, StepStatus.REFUSED, str(e))
+        self._note("intent", row, to=row.to_ca, when=row.when)
+        self.say(f"{_key(row)}: {row.from_ca} -> {row.to_ca} ({row.when})")
+        try:
+            request_id = self.run.aws.change_ca(
+                row.region, row.instance, row.kind, row.to_ca, now=row.when == "now", plan=self.plan.digest
+            )
+        except OutcomeUnknown as e:
+            return self._end(row, StepStatus.UNKNOWN, str(e))
+        except RdscaError as e:
+            return self._end(row, StepStatus.REFUSED, str(e))
+        self._note("sent", row, request_id=request_id)
+        return None
+
+    def _reconcile(self, row: PlanRow) -> Step | None:
+        """An earlier run announced a request and its fate is not known: look, and send nothing."""
+        try:
+            seen = self._read(row)
+        except RdscaError as e:
+            return self._end(row, StepStatus.UNKNOWN, f"an earlier request may have been sent, and {e}")
+        if row.to_ca in (seen.ca, seen.pending_ca) or seen.status != "available":
+            self._note("sent", row, request_id="", found="by looking")
+            return None
+        detail = f"an earlier run was about to send the request; the instance is still on {seen.ca}"
+        return self._end(row, StepStatus.UNKNOWN, f"{detail}. Make a new plan to try again")
+
+    def _wait(self, row: PlanRow) -> Step:
+        """Wait until RDS says twice in a row that the change is made (or staged for the window).
+
+        The waiter ``db_instance_available`` is of no use: right after the request the status still is available.
+        """
+        request_id = str(self.last.get(_key(row), {}).get("request_id", ""))
+        deadline = time.monotonic() + _CHANGE_PATIENCE
+        pauses, hits, last = iter(_PAUSES), 0, "unknown"
+        while time.monotonic() < deadline:
+            try:
+                seen = self._read(row)
+            except RdscaError as e:
+                seen, last = None, e.what
+            if seen:
+                last = seen.status
+                made = seen.ca == row.to_ca and not seen.pending_ca and seen.status == "available"
+                staged = row.when == "window" and seen.pending_ca == row.to_ca and seen.status == "available"
+                hits = hits + 1 if made or staged else 0
+                if hits == 2 and made:
+                    ends = f"{seen.cert_expires:%Y-%m-%d}" if seen.cert_expires else "an unknown day"
+                    return self._end(row, StepStatus.ROTATED, f"on {row.to_ca}, until {ends}", request_id)
+                if hits == 2:
+                    return self._end(row, StepStatus.SCHEDULED, f"in the window {row.window_utc}", request_id)
+                if seen.status in ("failed", "incompatible-parameters", "incompatible-network", "storage-full"):
+                    return self._end(row, StepStatus.FAILED, f"its status is {seen.status}", request_id)
+            time.sleep(next(pauses, _PAUSES[-1]))
+        detail = f"the request was sent, and its end was not seen (status {last})"
+        return self._end(row, StepStatus.UNKNOWN, detail, request_id)
+
+    def _refuse_drift(self, row: PlanRow) -> None:
+        seen = planning.observed(self._read(row))
+        changed = [f"{k} was {v or 'none'}, is {seen[k] or 'none'}" for k, v in row.seen.items() if seen[k] != v]
+        if changed:
+            raise Refused(f"it is not as planned: {'; '.join(changed)}", "make the plan anew")
+
+    def _read(self, row: PlanRow) -> Instance:
+        return read_instance(self.run, row.region, row.instance, row.kind)
+
+    def _end(self, row: PlanRow, status: StepStatus, detail: str, request_id: str = "") -> Step:
+        self._note(status, row, detail=detail, request_id=request_id)
+        self.say(f"{_key(row)}: {status}: {detail}")
+        return _step(row, status, detail, request_id)
+
+    def _note(self, event: str, row: PlanRow, **facts: str) -> None:
+        self.journal.write(event, plan=self.plan.digest, step=_key(row), **facts)
+        self.last[_key(row)] = self.journal.entries[-1]
+
+
+def read_instance(run: Run, region: str, instance: str, kind: str) -> Instance:
+    """Read one instance as it is now; raises when it is gone or AWS does not answer."""
+    facts = run.aws.read_again(region, instance, kind)
+    found = [i for i in facts_to_rows.rows(facts, now=now()) if i.instance == instance]
+    if not found:
+        raise Unreachable(f"{run.account}/{region}/{instance} is gone", "make the inventory anew")
+    return found[0]

@@ -1,0 +1,56 @@
+"""Opens a run: checks the parameters of a notebook, finds its account and regions, and says what it will do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from . import parameters
+from .edge.aws import Aws
+from .edge.folder import RunFolder
+from .edge.run import Run
+from .errors import Unreachable
+from .model import Problem, stamp
+
+
+def start(notebook: str, namespace: Mapping[str, Any]) -> Run:
+    """Open the run of *notebook* with the parameters in *namespace*, which is the notebook's ``globals()``.
+
+    Checks every name, type and value, that the credentials are of the account that was named, and prints what
+    holds for this run. Raises ``UsageError`` or ``Refused`` before anything is read or changed.
+    """
+    values = parameters.check(notebook, parameters.of_cell(notebook, namespace))
+    kept: dict[str, Any] = {
+        k: v for k, v in values.items() if k not in ("profile", "role", "regions", "run_dir", "stores")
+    }
+    run = Run(
+        notebook=notebook,
+        folder=RunFolder(str(values.get("run_dir", "."))),
+        started=datetime.now(UTC),
+        stores=tuple(filter(None, (p.strip() for p in str(values.get("stores", "")).split(",")))),
+        **kept,
+    )
+    lines = [f"{name} = {value}" for name, value in values.items()]
+    if "regions" in values:
+        run, who = _connected(run, values)
+        lines.append(f"acting as {who}")
+    print(f"{notebook}, {stamp(run.started)}", *lines, sep="\n  ")
+    if values.get("action") == "apply":
+        print('action is "apply": this notebook changes things')
+    return run
+
+
+def _connected(run: Run, values: Mapping[str, Any]) -> tuple[Run, str]:
+    """Connect to the account, and resolve "all" to the regions that it has switched on."""
+    aws = Aws(profile=values["profile"], account=values["account"], role=values["role"])
+    who = aws.check_account()
+    problems: list[Problem] = []
+    if values["regions"] == "all":
+        names, problems = aws.enabled_regions()
+        if not names:
+            raise Unreachable(f"account {run.account} lists no region that is switched on")
+    else:
+        names = values["regions"].split(",")
+    return replace(run, connection=aws, regions=tuple(names), problems=tuple(problems)), who

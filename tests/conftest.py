@@ -1,0 +1,108 @@
+"""What the tests share: a whole lab for the session, and a lab's AWS side alone for each test that wants one."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+from rdsca_helpers.lab import control, folder, seed
+from rdsca_helpers.lab.front import Front
+from rdsca_helpers.lab.http import Server
+from rdsca_helpers.lab.pages import Pages
+from rdsca_helpers.lab.pki import Pki
+from rdsca_helpers.lab.world import World
+
+
+@dataclass(frozen=True)
+class RunningLab:
+    """A lab that runs: its folder, its URL, and the variables that point AWS tools at it."""
+
+    folder: Path
+    url: str
+    env: dict[str, str]
+
+    def get(self, path: str) -> Any:
+        """GET a page below /_lab/."""
+        return self._ask("GET", path)
+
+    def post(self, path: str, **wish: Any) -> Any:
+        """POST to a page below /_lab/."""
+        return self._ask("POST", path, json.dumps(wish).encode())
+
+    def delete(self, path: str) -> Any:
+        """DELETE a page below /_lab/."""
+        return self._ask("DELETE", path)
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
+        request = urllib.request.Request(f"{self.url}/_lab/{path}", body, method=method)
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return json.load(answer)
+
+
+@dataclass(frozen=True)
+class AwsSide(RunningLab):
+    """The AWS side of a lab with no database behind it, in this process."""
+
+    world: World = field(kw_only=True)
+
+    def client(self, service: str = "rds", account: str = seed.SHOP, region: str = "eu-west-1", **config: Any) -> Any:
+        """Make a real boto3 client for it."""
+        return boto3.client(
+            service,
+            region_name=region,
+            endpoint_url=self.url,
+            aws_access_key_id=account,
+            aws_secret_access_key="worthless",
+            config=Config(
+                ignore_configured_endpoint_urls=True,
+                **{"retries": {"total_max_attempts": 1}, **config},
+            ),
+        )
+
+
+def start_lab(where: Path) -> RunningLab:
+    """Start a lab, as `rdsca lab start` does."""
+    found = control.start(where)
+    return RunningLab(where.resolve(), found["url"], control.environment(where))
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    """One lab for the session; its variables stand in os.environ, so that kernels and tools inherit them."""
+    where = tmp_path_factory.mktemp("lab")
+    running = start_lab(where)
+    before = dict(os.environ)
+    os.environ.update(running.env)
+    try:
+        yield running
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        control.stop(where)
+
+
+@pytest.fixture
+def aws() -> Iterator[AwsSide]:
+    """A fresh AWS side with the seed fleet; its clock stands still unless it is put forward."""
+    world = World(Pki(folder.cache() / "pki", folder.REGIONS), seed.ACCOUNTS)
+    seed.seed(world)
+    pages = Pages(world)
+    pages.front = Front(world, pages, lambda: DomainDispatcherApplication(create_backend_app))
+    server = Server(folder.HOST, 0, pages.front)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield AwsSide(Path(), folder.url(server.server_port), {}, world=world)
+    server.shutdown()
+    server.server_close()
+    world.clock.stop()
+    assert world.clock.errors == []

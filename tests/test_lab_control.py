@@ -1,0 +1,308 @@
+"""Labs as processes: start, stop, side by side, killed; and certificates that really change."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from conftest import RunningLab, start_lab
+
+from rdsca_helpers.errors import Stopped
+from rdsca_helpers.lab import control, processes
+from rdsca_helpers.lab.seed import BILLING, LEGACY, SHOP, WEST
+from rdsca_helpers.lab.servers import find
+from rdsca_helpers.lab.versions import RSA4096
+
+RSA2048 = "rds-ca-rsa2048-g1"
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    """A lab for this module alone: its certificates and its clock are changed here."""
+    where = tmp_path_factory.mktemp("mine")
+    yield start_lab(where)
+    control.stop(where)
+
+
+def rds(lab: RunningLab, account: str = SHOP, region: str = WEST) -> Any:
+    return boto3.client(
+        "rds", region_name=region, endpoint_url=lab.url, aws_access_key_id=account, aws_secret_access_key="worthless"
+    )
+
+
+def route(lab: RunningLab, name: str) -> tuple[str, int, str]:
+    """Give host, port and RDS name of an instance's endpoint, as the reach file leads there."""
+    routes: dict[str, str] = yaml.safe_load((lab.folder / "reach.yml").read_text())["endpoints"]
+    (address, target) = next((k, v) for k, v in routes.items() if k.startswith(f"{name}."))
+    host, _, port = target.partition(":")
+    return host, int(port), address.rpartition(":")[0]
+
+
+def shown(lab: RunningLab, name: str, protocol: str) -> str:
+    """Say what openssl sees on the wire: the issuer of the server certificate."""
+    host, port, address = route(lab, name)
+    command = ["openssl", "s_client", "-connect", f"{host}:{port}", "-starttls", protocol, "-servername", address]
+    seen = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=20).stdout
+    found = re.search(r"^issuer=(.*)$", seen, re.M)
+    assert found, seen
+    return found.group(1)
+
+
+def trusted(lab: RunningLab, name: str, protocol: str) -> bool:
+    """Say whether openssl trusts the wire with the lab's published bundle, the endpoint's name included."""
+    host, port, address = route(lab, name)
+    bundle = lab.folder / "bundle.pem"
+    fetch = ["curl", "-sf", f"{lab.url}/_lab/truststore/global/global-bundle.pem", "-o", str(bundle)]
+    subprocess.run(fetch, check=True)
+    judge = ["openssl", "s_client", "-connect", f"{host}:{port}", "-starttls", protocol]
+    judge += ["-CAfile", str(bundle), "-verify_hostname", address, "-verify_return_error"]
+    return subprocess.run(judge, input="", capture_output=True, text=True, check=False, timeout=20).returncode == 0
+
+
+def rotate(lab: RunningLab, name: str, account: str, ca: str = RSA4096) -> None:
+    client = rds(lab, account)
+    client.modify_db_instance(DBInstanceIdentifier=name, CACertificateIdentifier=ca, ApplyImmediately=True)
+    for _ in range(300):
+        (row,) = client.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
+        if row["DBInstanceStatus"] == "available" and not row["PendingModifiedValues"]:
+            assert row["CertificateDetails"]["CAIdentifier"] == ca
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{name} did not come back")
+
+
+REAL = [
+    ("orders-db", SHOP, "postgres", "postgres"),
+    ("ledger-1", BILLING, "postgres", "postgres"),
+    ("catalog-db", SHOP, "mysql", "mysql"),
+    ("payments-db", BILLING, "mysql", "mariadb"),
+    ("crm-db", LEGACY, "mysql", "mariadb"),
+]
+
+
+@pytest.mark.parametrize(("name", "account", "protocol", "kind"), REAL)
+def test_a_rotation_changes_what_the_server_shows(
+    mine: RunningLab, name: str, account: str, protocol: str, kind: str
+) -> None:
+    if find(kind) is None:
+        pytest.skip(f"no {kind} server on this machine")
+    assert "RSA2048" in shown(mine, name, protocol)
+    assert trusted(mine, name, protocol)
+    rotate(mine, name, account)
+    assert "RSA4096" in shown(mine, name, protocol)
+    assert trusted(mine, name, protocol)
+
+
+def test_an_aurora_certificate_is_good_for_the_cluster_too(mine: RunningLab) -> None:
+    host, port, address = route(mine, "ledger")
+    pem = subprocess.run(
+        ["openssl", "s_client", "-connect", f"{host}:{port}", "-starttls", "postgres"],
+        input="",
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    text = subprocess.run(
+        ["openssl", "x509", "-noout", "-ext", "subjectAltName"], input=pem, capture_output=True, text=True, check=True
+    ).stdout
+    assert address in text
+    assert address.replace(".cluster-", ".cluster-ro-") in text
+    assert route(mine, "ledger-1")[2] in text
+
+
+def test_an_immediate_rotation_takes_about_a_second_and_a_half(mine: RunningLab) -> None:
+    start = time.monotonic()
+    rotate(mine, "shop-sessions", SHOP)
+    assert 0.9 < time.monotonic() - start < 4
+
+
+def test_a_jump_of_the_clock_over_the_window_changes_the_wire(mine: RunningLab) -> None:
+    rds(mine, LEGACY).modify_db_instance(DBInstanceIdentifier="hr-db", CACertificateIdentifier=RSA4096)
+    assert "RSA2048" in shown(mine, "hr-db", "postgres")
+    mine.post("clock", advance=7 * 86400)
+    assert "RSA4096" in shown(mine, "hr-db", "postgres")
+    assert trusted(mine, "hr-db", "postgres")
+
+
+def test_a_stopped_instance_is_down_and_comes_back(mine: RunningLab) -> None:
+    client = rds(mine)
+    client.stop_db_instance(DBInstanceIdentifier="orders-db")
+    mine.post("clock", advance=60)
+    with pytest.raises(StopIteration):
+        route(mine, "orders-db")
+    client.start_db_instance(DBInstanceIdentifier="orders-db")
+    mine.post("clock", advance=60)
+    assert trusted(mine, "orders-db", "postgres")
+
+
+def test_the_secret_opens_the_database(mine: RunningLab) -> None:
+    import json
+
+    import psycopg2
+
+    (row,) = rds(mine).describe_db_instances(DBInstanceIdentifier="orders-db")["DBInstances"]
+    vault = boto3.client(
+        "secretsmanager",
+        region_name=WEST,
+        endpoint_url=mine.url,
+        aws_access_key_id=SHOP,
+        aws_secret_access_key="worthless",
+    )
+    told = json.loads(vault.get_secret_value(SecretId=row["MasterUserSecret"]["SecretArn"])["SecretString"])
+    host, port, address = route(mine, "orders-db")
+    assert told["host"] == address == row["Endpoint"]["Address"]
+    session = psycopg2.connect(
+        host=host, port=port, user=told["username"], password=told["password"], dbname="postgres"
+    )
+    session.close()
+
+
+def test_nothing_listens_beyond_loopback(mine: RunningLab) -> None:
+    state = control.status(mine.folder)
+    assert state is not None
+    pids = [state["pid"], *(c["pid"] for c in state["children"])]
+    inodes = {
+        str(entry.readlink())[8:-1]
+        for pid in pids
+        for entry in Path(f"/proc/{pid}/fd").iterdir()
+        if str(entry.readlink()).startswith("socket:[")
+    }
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            local, state_code, inode = line.split()[1], line.split()[3], line.split()[9]
+            if inode in inodes and state_code == "0A":
+                assert local.startswith("0100007F:"), f"{table} {local}"
+
+
+def test_aws_tools_need_only_the_environment(mine: RunningLab) -> None:
+    code = (
+        "import boto3\n"
+        "for p in ('lab', 'default', 'lab-222222222222', 'lab-333333333333'):\n"
+        "    s = boto3.Session(profile_name=p)\n"
+        "    print(s.client('sts').get_caller_identity()['Account'], len(s.client('rds')"
+        ".describe_db_instances()['DBInstances']))\n"
+        "print(s._session.get_scoped_config()['rdsca_guard'])\n"
+    )
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    only_files = {k: v for k, v in mine.env.items() if k != "AWS_ENDPOINT_URL"}
+    done = subprocess.run(
+        [os.sys.executable, "-c", code], env={**clean, **only_files}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:5] == [
+        "111111111111 12",
+        "111111111111 12",
+        "222222222222 7",
+        "333333333333 4",
+        "loopback",
+    ]
+
+
+def test_the_files_of_a_fresh_lab(mine: RunningLab) -> None:
+    accounts = yaml.safe_load((mine.folder / "accounts.yml").read_text())["accounts"]
+    assert [a["account_id"] for a in accounts] == [SHOP, BILLING, LEGACY]
+    for account in accounts:
+        for store in account["vars"]["stores"].split(","):
+            ssl.create_default_context(cafile=store)
+    text = (mine.folder / "stores/shop-catalog.pem").read_text()
+    assert text.startswith("#")
+    assert text.count("BEGIN CERTIFICATE") == 2
+    assert (mine.folder / "aws/credentials").read_text() == ""
+
+
+def test_status_of_a_running_lab_and_a_second_start_return_the_same(mine: RunningLab) -> None:
+    first = control.status(mine.folder)
+    again = control.start(mine.folder)
+    assert first is not None
+    assert again["pid"] == first["pid"]
+    assert first["errors"] == []
+
+
+# --- labs that come and go
+
+
+def leftovers(temporary: str) -> list[str]:
+    """Name the processes that still work in a lab's temporary folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_text(errors="replace")
+            except OSError:
+                continue
+            if temporary in line:
+                found.append(line)
+    return found
+
+
+def test_two_labs_side_by_side_and_stop_leaves_nothing(mine: RunningLab, tmp_path: Path) -> None:
+    said: list[str] = []
+    before = time.monotonic()
+    other = control.start(tmp_path, say=said.append)
+    took = time.monotonic() - before
+    assert said[-1] == "the lab is ready"
+    assert took < 15, "a start with warm caches takes 2 to 5 s, more on a loaded machine"
+    assert other["url"] != mine.url
+    rds(RunningLab(tmp_path, other["url"], {})).stop_db_instance(DBInstanceIdentifier="pricing-mssql")
+    (row,) = rds(mine).describe_db_instances(DBInstanceIdentifier="pricing-mssql")["DBInstances"]
+    assert row["DBInstanceStatus"] == "available"
+    assert leftovers(other["temporary"])
+    assert control.stop(tmp_path) is True
+    assert not processes.runs(other["pid"], other["started"])
+    assert leftovers(other["temporary"]) == []
+    assert not Path(other["temporary"]).exists()
+    assert control.status(tmp_path) is None
+    assert control.stop(tmp_path) is False
+    assert rds(mine).describe_certificates()["Certificates"]
+
+
+def test_a_killed_lab_is_cleaned_up_by_the_next_start(tmp_path: Path) -> None:
+    first = control.start(tmp_path)
+    os.kill(first["pid"], signal.SIGKILL)
+    for _ in range(200):
+        if not processes.runs(first["pid"], first["started"]):
+            break
+        time.sleep(0.02)
+    assert leftovers(first["temporary"])
+    assert control.status(tmp_path) is None
+    second = control.start(tmp_path)
+    try:
+        assert leftovers(first["temporary"]) == []
+        assert not Path(first["temporary"]).exists()
+        assert leftovers(second["temporary"])
+    finally:
+        control.stop(tmp_path)
+    assert leftovers(second["temporary"]) == []
+
+
+def test_a_pid_that_is_used_again_is_left_alone(tmp_path: Path) -> None:
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        state = {"pid": bystander.pid, "started": "long ago", "temporary": str(tmp_path / "gone"), "url": ""}
+        (tmp_path / "lab.json").write_text(__import__("json").dumps(state))
+        assert control.status(tmp_path) is None
+        assert control.stop(tmp_path) is False
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_a_taken_port_is_told_in_one_line(mine: RunningLab, tmp_path: Path) -> None:
+    with pytest.raises(Stopped, match="Address already in use"):
+        control.start(tmp_path, int(mine.url.rpartition(":")[2]))
+    assert control.status(tmp_path) is None
+
+
+def test_without_a_lab_there_is_no_environment(tmp_path: Path) -> None:
+    with pytest.raises(Stopped, match="rdsca lab start"):
+        control.environment(tmp_path)
