@@ -20,7 +20,7 @@ lab: setup
 	@$(bin)/python -m rdsca_helpers lab start && \
 	trap '$(bin)/python -m rdsca_helpers lab stop' EXIT && trap 'exit 130' INT TERM && \
 	eval "$$($(bin)/python -m rdsca_helpers lab env)" && \
-	$(bin)/jupyter lab notebooks
+	$(bin)/jupyter lab $$([ "$$(id -u)" = 0 ] && echo --allow-root) notebooks
 
 test: setup
 	$(bin)/pytest

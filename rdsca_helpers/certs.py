@@ -21,6 +21,9 @@ from cryptography.x509 import verification
 _BLOCK = re.compile(
     r"^-----BEGIN (?P<label>[A-Z0-9 ]+)-----[ \t]*$(?P<body>.*?)^-----END (?P=label)-----[ \t]*$", re.S | re.M
 )
+_INDENTED = re.compile(r"^(?!-----).+-----BEGIN ", re.M)
+_GAP = re.compile(r"\S[ \t]*\n[ \t]*\n\s*\S")  # an empty line ends a PEM header, so what stood above it is none
+REFUSED = "OpenSSL refuses the whole file"  # how a complaint ends after which no client of OpenSSL connects
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,13 @@ def read_der(der: bytes) -> Certificate:
     with warnings.catch_warnings():
         # Starfield G2, the root of RDS Proxy, has serial number 0; cryptography warns at each read.
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-        cert = x509.load_der_x509_certificate(der)
-    public = cert.public_key()
-    if isinstance(public, rsa.RSAPublicKey):
-        key = f"RSA{public.key_size}"
-    else:
-        key = f"EC {public.curve.name}" if isinstance(public, ec.EllipticCurvePublicKey) else type(public).__name__
+        try:
+            return _certificate(x509.load_der_x509_certificate(der), der)
+        except x509.DuplicateExtension as e:
+            raise ValueError(str(e)) from None
+
+
+def _certificate(cert: x509.Certificate, der: bytes) -> Certificate:
     return Certificate(
         der=der,
         sha256=hashlib.sha256(der).hexdigest(),
@@ -71,7 +75,7 @@ def read_der(der: bytes) -> Certificate:
         issuer=_name(cert.issuer),
         not_before=cert.not_valid_before_utc,
         not_after=cert.not_valid_after_utc,
-        key=key,
+        key=_key(cert),
         is_ca=_is_ca(cert),
         self_signed=_self_signed(cert),
         names=_dns_names(cert),
@@ -92,12 +96,16 @@ def read_pem(text: str) -> tuple[list[Certificate], list[str]]:
             complaints.append(f"line {line}: a block of another kind ({block['label']})")
             continue
         try:
+            if _GAP.search(block["body"].strip(" \t")):
+                raise ValueError("an empty line inside")
             certificates.append(read_der(base64.b64decode("".join(block["body"].split()), validate=True)))
         except (ValueError, binascii.Error):
-            complaints.append(f"line {line}: this block is no certificate")
-    marks = len(re.findall(r"-----BEGIN ", plain))
-    if missed := marks - len(certificates) - len(complaints):
-        complaints.append(f"{missed} block(s) that OpenSSL does not load: indented, cut off or glued together")
+            complaints.append(f"line {line}: this block is no certificate, and {REFUSED}")
+    missed = plain.count("-----BEGIN ") - len(certificates) - len(complaints)
+    if indented := min(missed, len(_INDENTED.findall(plain))):
+        complaints.append(f"{indented} block(s) that OpenSSL passes over: their first line does not begin with dashes")
+    if missed > indented:
+        complaints.append(f"{missed - indented} block(s) cut off or glued together, and {REFUSED}")
     return certificates, complaints
 
 
@@ -154,11 +162,16 @@ def _anchor(
     at = min(max(now, begin), end)
     if not roots:
         return None, "the trust store holds no root"
+    if begin > end:
+        return None, "its certificates were never in force all at the same time"
     if not chain[0].names:
         return None, "the server certificate names no host"
     load = x509.load_der_x509_certificate
     policy = verification.PolicyBuilder().store(verification.Store([load(r.der) for r in roots])).time(at)
-    verifier = policy.build_server_verifier(x509.DNSName(chain[0].names[0].replace("*", "any", 1)))
+    try:
+        verifier = policy.build_server_verifier(x509.DNSName(chain[0].names[0].replace("*", "any", 1)))
+    except ValueError:
+        return None, f"the server certificate is for {chain[0].names[0]}, which is no host name"
     try:
         path = verifier.verify(load(chain[0].der), [load(c.der) for c in chain[1:]])
     except verification.VerificationError as e:
@@ -172,6 +185,16 @@ def _name(name: x509.Name) -> str:
     return str(common[0].value) if common else name.rfc4514_string()
 
 
+def _key(cert: x509.Certificate) -> str:
+    try:
+        public = cert.public_key()
+    except UnsupportedAlgorithm:  # such as SM2; somebody else's certificate in a store is no reason to stop
+        return "unknown"
+    if isinstance(public, rsa.RSAPublicKey):
+        return f"RSA{public.key_size}"
+    return f"EC {public.curve.name}" if isinstance(public, ec.EllipticCurvePublicKey) else type(public).__name__
+
+
 def _is_ca(cert: x509.Certificate) -> bool:
     try:
         return cert.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
@@ -180,12 +203,14 @@ def _is_ca(cert: x509.Certificate) -> bool:
 
 
 def _self_signed(cert: x509.Certificate) -> bool:
+    if cert.issuer != cert.subject:
+        return False
     try:
         cert.verify_directly_issued_by(cert)
-    except (ValueError, TypeError, InvalidSignature):
+    except (TypeError, InvalidSignature):
         return False
-    except UnsupportedAlgorithm:  # rds-ca-2015 is signed with SHA-1, which cryptography no longer checks
-        return cert.issuer == cert.subject
+    except (ValueError, UnsupportedAlgorithm):  # rds-ca-2015 is signed with SHA-1, which cryptography does not check
+        return True
     return True
 
 
@@ -216,8 +241,10 @@ def judge_store(
 
     *offered* maps the region's CA ids to the SHA-1 thumbprints that RDS names. OpenSSL, libpq, the MySQL clients and
     Node take only roots as anchors: a pinned subordinate or leaf is of no use there. What OpenSSL would not load
-    does not count as held.
+    does not count as held; of a file with a broken block it loads nothing.
     """
+    if broken := [c for c in complaints if c.endswith(REFUSED)]:
+        return "unreadable-by-client", "; ".join(broken)
     held = {c.sha1: c for c in certificates if c.is_root}
     others = sorted(ca for ca, thumbprint in offered.items() if thumbprint in held and ca != target_ca)
     skipped = f" (and {'; '.join(complaints)})" if complaints else ""

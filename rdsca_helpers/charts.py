@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -45,9 +46,10 @@ class Picture:
         """The PNG as it stands in HTML and in notebooks."""
         return base64.b64encode(self.png).decode("ascii")
 
-    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-        """Show in a notebook, with the alternative text where nbconvert looks for it."""
-        return {"image/png": self.base64, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """Show in a notebook, as HTML: nbconvert drops the alternative text of a plain PNG."""
+        img = f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{self.base64}">'
+        return {"text/html": img, "text/plain": self.alt}
 
 
 def deadlines(report: Inventory) -> Picture:
@@ -132,6 +134,8 @@ def _bars(
 
     def draw(ax: Axes) -> None:
         left = [0] * len(labels)
+        ax.barh(labels, left)  # names every row, also one that has nothing to draw
+        ax.set_xlim(0, max(1, *map(sum, zip(*counts.values(), strict=True))) if labels else 1)
         for name, values in counts.items():
             if any(values):
                 bars = ax.barh(labels, values, left=left, color=colors.get(name, "#4a5568"), label=name, height=0.6)

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from . import risk
-from .model import Instance, Restart, stamp
+from .model import Instance, Restart, Urgency, stamp
 
+FOREIGN = ("neptune", "custom")  # listed among RDS instances, even with a CA, but their certificate is not from it
 RDS_CAS = "the server certificate of {what} comes from {whose}, not from an RDS CA; {remedy}"
 SKIPPED_ENGINES = {
     "neptune": RDS_CAS.format(
@@ -34,7 +35,7 @@ class RegionFacts:
     versions: Mapping[tuple[str, str], dict[str, Any] | None] = field(default_factory=dict)
 
     def cas(self) -> dict[str, dict[str, str]]:
-        """Give the CAs that RDS offers here: thumbprint (SHA-1 of the root), end, and whether it is the default."""
+        """Give the CAs that RDS offers here: thumbprint (SHA-1 of the root) and end."""
         return {
             c["CertificateIdentifier"]: {
                 "thumbprint": c.get("Thumbprint", "").lower(),
@@ -100,7 +101,7 @@ def _cluster(raw: dict[str, Any], facts: RegionFacts, now: datetime) -> Instance
         endpoint=raw.get("Endpoint", ""),
         port=raw.get("Port"),
         cluster=raw["DBClusterIdentifier"],
-        ca=raw.get("CertificateDetails", {}).get("CAIdentifier"),
+        ca=(raw.get("CertificateDetails") or {}).get("CAIdentifier"),
         iam=bool(raw.get("IAMDatabaseAuthenticationEnabled")),
     )
 
@@ -109,7 +110,9 @@ def _row(raw: dict[str, Any], facts: RegionFacts, now: datetime, *, ca: str | No
     """Add what is read in the same way for an instance and for a Multi-AZ DB cluster."""
     details = raw.get("CertificateDetails") or {}
     pending = dict(raw.get("PendingModifiedValues") or {})
-    pending_ca = pending.pop("CACertificateIdentifier", "") or pending.pop("CertificateDetails", {}).get("CAIdentifier")
+    pending_ca = pending.pop("CACertificateIdentifier", "") or (pending.pop("CertificateDetails", None) or {}).get(
+        "CAIdentifier"
+    )
     offered = {c["CertificateIdentifier"]: c for c in facts.certificates} if facts.certificates is not None else None
     ca_expires = offered[ca]["ValidTill"] if offered and ca in offered else None
     cert_expires = details.get("ValidTill")
@@ -131,7 +134,9 @@ def _row(raw: dict[str, Any], facts: RegionFacts, now: datetime, *, ca: str | No
         pending_action=_pending_action(raw.get("DBInstanceArn") or raw.get("DBClusterArn"), facts.pending_actions),
         maintenance_window=raw.get("PreferredMaintenanceWindow", ""),
         tags={t["Key"]: t.get("Value", "") for t in raw.get("TagList") or ()},
-        urgency=risk.urgency(
+        urgency=Urgency.UNKNOWN
+        if known["kind"] in FOREIGN
+        else risk.urgency(
             ca=ca,
             cert_expires=cert_expires,
             ca_expires=ca_expires,

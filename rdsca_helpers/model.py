@@ -322,8 +322,11 @@ SCHEMA = 1
 
 
 def utc(text: str) -> datetime:
-    """Read a time as the reports write it (``2026-11-24T06:30:00Z``)."""
-    return datetime.fromisoformat(text)
+    """Read a time as the reports write it (``2026-11-24T06:30:00Z``); one without a zone is refused."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(f"{text!r} names no time zone")
+    return time
 
 
 def stamp(time: datetime) -> str:
@@ -364,6 +367,8 @@ def _read(kind: Any, value: Any) -> Any:
     if origin in (types.UnionType, typing.Union):
         return None if value == UNKNOWN else _read(args[0], value)
     if origin is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f"{value!r} is not a list")
         return tuple(_read(args[0], v) for v in value)
     if origin is dict:
         return {k: _read(args[1], v) for k, v in value.items()}
@@ -374,7 +379,7 @@ def _read(kind: Any, value: Any) -> Any:
         return kind(**{f.name: _read(hints[f.name], value[f.name]) for f in fields(kind)})
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return kind(value)
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError(f"{value!r} is not {kind.__name__}")
     return value
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import UsageError
 
-_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d")
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]")
 _CA = re.compile(r"rds-ca-[a-z0-9-]+")
 _SECRETLIKE = re.compile(r"pass(word|wd)?$|secret$|token$|api_?key$", re.I)
 
@@ -33,7 +33,7 @@ def _word(*words: str) -> Callable[[Any], str]:
 def _account(value: Any) -> str:
     # papermill's -p turns 012345678901 into the whole number 12345678901
     text = f"{value:012d}" if isinstance(value, int) and not isinstance(value, bool) else str(value).strip()
-    if not re.fullmatch(r"\d{12}", text):
+    if not re.fullmatch(r"[0-9]{12}", text):
         raise ValueError(f"takes an AWS account id of 12 digits, not {value!r}")
     return text
 
@@ -58,13 +58,13 @@ def _target_ca(value: Any) -> str:
 
 def _wave(value: Any) -> str:
     text = str(value).strip()
-    if text not in ("next", "all") and not (text.isdigit() and int(text) > 0):
+    if text not in ("next", "all") and not (text.isdecimal() and int(text) > 0):
         raise ValueError(f"takes 'next', 'all' or the number of a wave, not {value!r}")
     return text
 
 
 def _count(value: Any) -> int:
-    if isinstance(value, str) and value.strip().isdigit():
+    if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"takes a whole number from 1, not {value!r}")
@@ -109,8 +109,10 @@ PARAMETERS = {
             "credentials", "auto", '"auto", "iam", "secret", "pgpass", "mycnf", "env:NAME" or "none"', _credentials
         ),
         Parameter("db_user", "", 'database user to log in as; "" takes the one of the secret', _text),
-        Parameter("reach", "", 'file that says through which host:port an endpoint is reached; "" is direct', _text),
-        Parameter("stores", "", "trust store files of the clients, commas between them", _text),
+        Parameter(
+            "reach", "", 'file that says through which host:port an endpoint is reached; "" asks the profile', _text
+        ),
+        Parameter("stores", "", 'trust store files of the clients, commas between them; "" asks the profile', _text),
         Parameter("bundle", "aws", 'RDS CA bundle: "aws", an https URL, or a file', _text),
     )
 }

@@ -13,6 +13,7 @@ from typing import Any
 
 from . import windows
 from .model import (
+    Confidence,
     Instance,
     Inventory,
     Plan,
@@ -60,6 +61,8 @@ def judge(instance: Instance, sessions: Sessions | None, *, target_ca: str, trus
         return Verdict.READY, f"{trusted.reason} ({exposed} session(s) may use TLS)"
     if exposed:
         return Verdict.HELD, f"{exposed} session(s) may use TLS, and {trusted.reason}"
+    if sessions.confidence is not Confidence.FULL:
+        return Verdict.HELD, f"not all of its sessions could be seen, and {trusted.reason}: {sessions.remedy}"
     return Verdict.READY, f"none of the {sessions.plain} session(s) seen uses TLS"
 
 
@@ -108,16 +111,21 @@ def order(ready: Sequence[Instance]) -> dict[tuple[str, str], int]:
     number, size = 1, 1
     while waiting:
         clusters: set[tuple[str, str]] = set()
-        wave: list[Instance] = []
+        readers = {(one.region, one.cluster) for one in waiting if not _leads(one)}
+        wave: set[tuple[str, str]] = set()
         for one in waiting:
             cluster = (one.region, one.cluster)
-            if len(wave) < size and (not one.cluster or cluster not in clusters):
-                wave.append(one)
+            if len(wave) < size and not (one.cluster and (cluster in clusters or (_leads(one) and cluster in readers))):
+                wave.add((one.region, one.instance))
                 clusters.add(cluster)
-        waves |= {(one.region, one.instance): number for one in wave}
-        waiting = [one for one in waiting if one not in wave]
+        waves |= dict.fromkeys(wave, number)
+        waiting = [one for one in waiting if (one.region, one.instance) not in wave]
         number, size = number + 1, size * 2
     return waves
+
+
+def _leads(one: Instance) -> bool:
+    return one.member_role not in ("reader", "replica")
 
 
 _PRODUCTION = ("prod", "production", "live")
@@ -126,8 +134,7 @@ _PRODUCTION = ("prod", "production", "live")
 def _risk(one: Instance) -> tuple[bool, bool, bool, str, str]:
     tags = {k.lower(): v.lower() for k, v in one.tags.items()}
     stage = tags.get("env") or tags.get("environment") or tags.get("stage") or "prod"
-    leads = one.member_role not in ("reader", "replica")
-    return stage in _PRODUCTION, leads, one.restart != Restart.NONE, one.region, one.instance
+    return stage in _PRODUCTION, _leads(one), one.restart != Restart.NONE, one.region, one.instance
 
 
 def make(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from .certs import ChainVerdict
 from .model import Client, ProofVerdict, Sessions
 
@@ -21,21 +23,30 @@ def judge(api_ca: str | None, wire_ca: str | None, target_ca: str, shown: ChainV
 def loss(before: Sessions | None, after: Sessions | None) -> str:
     """Say what the clients lost: sessions that did not come back, or their encryption; empty when nothing.
 
-    libpq's ``prefer`` with a stale root file goes on in clear text without an error, so fewer TLS sessions and more
-    plain ones are as bad as a failure.
+    libpq's ``prefer`` with a stale root file goes on in clear text without an error, so a client with fewer TLS
+    sessions and more plain ones is as bad as a failure.
     """
     if before is None or before.tls is None or before.plain is None or before.unknown is None:
         return ""
     if after is None or after.tls is None or after.plain is None or after.unknown is None:
         return "its client sessions were read before the change and cannot be read now"
-    if after.tls < before.tls and after.plain > before.plain:
-        then, today = f"{before.tls} TLS and {before.plain} plain", f"{after.tls} and {after.plain}"
-        return f"clients went on in clear text: {then} before, now {today}"
+    then, today = _counts(before), _counts(after)
+    bare = {who for who, tls in then if tls and today[who, True] < then[who, True]}
+    if gone := sorted(" ".join(filter(None, who)) for who in bare if today[who, False] > then[who, False]):
+        return f"clients went on in clear text: {', '.join(gone)}"
     back = {_who(client)[:2] for client in after.clients}
     if missing := [_who(client) for client in before.clients if _who(client)[:2] not in back]:
         names = ", ".join(sorted({" ".join(filter(None, who)) for who in missing}))
         return f"clients that were connected before the change are not back: {names}"
     return ""
+
+
+def _counts(sessions: Sessions) -> Counter[tuple[tuple[str, str], bool | None]]:
+    """Count the sessions of each user and program, with TLS and without: many clients hide one that lost it."""
+    count: Counter[tuple[tuple[str, str], bool | None]] = Counter()
+    for client in sessions.clients:
+        count[_who(client)[:2], client.tls] += client.count
+    return count
 
 
 def _who(client: Client) -> tuple[str, str, str]:

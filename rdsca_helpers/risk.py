@@ -12,6 +12,7 @@ _LADDER = (
     (timedelta(days=90), Urgency.DAYS_90),
     (timedelta(days=180), Urgency.DAYS_180),
 )
+_PRESSING = (Urgency.DAYS_30, Urgency.DAYS_90)
 
 
 def urgency(
@@ -27,6 +28,7 @@ def urgency(
         return Urgency.EXPIRED
     if ca and offered is False:
         return Urgency.RETIRED_CA
-    if not ca or cert_expires is None or left is None or offered is None:
-        return Urgency.UNKNOWN
-    return next((word for limit, word in _LADDER if left <= limit), Urgency.OK)
+    rung = next((word for limit, word in _LADDER if left is not None and left <= limit), Urgency.OK)
+    if rung in _PRESSING:
+        return rung  # what is not known can only make it more urgent
+    return rung if ca and cert_expires and offered is not None else Urgency.UNKNOWN

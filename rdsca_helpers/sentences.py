@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import datetime
 
 from .model import (
+    Confidence,
     Inventory,
     ProofReport,
     ProofVerdict,
@@ -24,19 +25,23 @@ def inventory(report: Inventory) -> str:
     """Say how many instances there are, how many press, and what was not scanned."""
     rows = [r for r in report.rows if not r.skip_reason]
     count = Counter(r.urgency for r in rows)
-    pressing = ", ".join(f"{count[u]} {u}" for u in _PRESSING if count[u]) or "none within 90 days"
+    missed = [p.where for p in report.problems if p.what.startswith("not scanned")]
+    blind = bool(missed or count[Urgency.UNKNOWN])
+    none = "none known to be within 90 days" if blind else "none within 90 days"
+    pressing = ", ".join(f"{count[u]} {u}" for u in _PRESSING if count[u]) or none
     first = min((r.cert_expires for r in rows if r.cert_expires and r.cert_expires > report.made_at), default=None)
     text = (
         f"{len(rows)} instance(s) and Multi-AZ cluster(s) have a server certificate from an RDS CA; "
         f"{len(report.rows) - len(rows)} more row(s) are told apart and skipped. By urgency: {pressing}; "
-        f"{count[Urgency.UNKNOWN]} unknown. {_next(first)}"
+        f"{count[Urgency.UNKNOWN]} unknown. {_next(first, blind=blind)}"
     )
-    missed = [p.where for p in report.problems if p.what.startswith("not scanned")]
     return text + (f" NOT SCANNED, so nothing is known there: {', '.join(missed)}." if missed else "")
 
 
-def _next(first: datetime | None) -> str:
-    return f"The next certificate ends on {first:%Y-%m-%d}." if first else "No end date lies ahead."
+def _next(first: datetime | None, *, blind: bool) -> str:
+    if first:
+        return f"The next certificate {'known of ' if blind else ''}ends on {first:%Y-%m-%d}."
+    return "No end date is known." if blind else "No end date lies ahead."
 
 
 def sessions(report: SessionReport) -> str:
@@ -44,11 +49,13 @@ def sessions(report: SessionReport) -> str:
     read = [r for r in report.rows if r.tls is not None and r.unknown is not None]
     exposed = [r for r in read if (r.tls or 0) + (r.unknown or 0)]
     blind = len(report.rows) - len(read)
-    calm = len(read) - len(exposed)
+    calm = [r for r in read if r not in exposed]
+    partly = sum(1 for r in calm if r.confidence is not Confidence.FULL)
     text = (
         f"Of {len(report.rows)} instance(s), {len(read)} could be asked. {len(exposed)} of these have sessions that "
-        f"use TLS or may use it, and may check the certificate; on {calm} no TLS session was seen this time."
+        f"use TLS or may use it, and may check the certificate; on {len(calm)} no TLS session was seen this time."
     )
+    text += f" On {partly} of them not all sessions could be seen." if partly else ""
     return text + (f" {blind} could not be asked, and nobody knows who uses TLS there." if blind else "")
 
 
@@ -92,6 +99,10 @@ def proof(report: ProofReport) -> str:
     text = (
         f"{good} of {len(report.rows)} changed instance(s) verified: AWS and the wire agree, and the clients are back."
     )
+    if good:
+        text += (
+            " Where nothing restarted, old sessions live on: a client that rejects the new CA fails when it reconnects."
+        )
     text += f" {waiting} wait(s) for the maintenance window; verify again after it." if waiting else ""
     bad = [
         f"{p.instance} ({p.verdict}: {p.detail})"

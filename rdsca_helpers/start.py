@@ -22,6 +22,12 @@ def start(notebook: str, namespace: Mapping[str, Any]) -> Run:
     holds for this run. Raises ``UsageError`` or ``Refused`` before anything is read or changed.
     """
     values = parameters.check(notebook, parameters.of_cell(notebook, namespace))
+    aws = None
+    if "regions" in values:
+        aws = Aws(profile=str(values["profile"]), account=str(values["account"]), role=str(values["role"]))
+        for name in ("reach", "stores"):
+            if values.get(name) == "":
+                values[name] = aws.settings.get(name, "")
     kept: dict[str, Any] = {
         k: v for k, v in values.items() if k not in ("profile", "role", "regions", "run_dir", "stores")
     }
@@ -33,24 +39,21 @@ def start(notebook: str, namespace: Mapping[str, Any]) -> Run:
         **kept,
     )
     lines = [f"{name} = {value}" for name, value in values.items()]
-    if "regions" in values:
-        run, who = _connected(run, values)
-        lines.append(f"acting as {who}")
+    if aws:
+        lines.append(f"acting as {aws.check_account()}")
+        run = _connected(run, aws, str(values["regions"]))
     print(f"{notebook}, {stamp(run.started)}", *lines, sep="\n  ")
     if values.get("action") == "apply":
         print('action is "apply": this notebook changes things')
     return run
 
 
-def _connected(run: Run, values: Mapping[str, Any]) -> tuple[Run, str]:
+def _connected(run: Run, aws: Aws, regions: str) -> Run:
     """Connect to the account, and resolve "all" to the regions that it has switched on."""
-    aws = Aws(profile=values["profile"], account=values["account"], role=values["role"])
-    who = aws.check_account()
     problems: list[Problem] = []
-    if values["regions"] == "all":
+    names = regions.split(",")
+    if regions == "all":
         names, problems = aws.enabled_regions()
         if not names:
             raise Unreachable(f"account {run.account} lists no region that is switched on")
-    else:
-        names = values["regions"].split(",")
-    return replace(run, connection=aws, regions=tuple(names), problems=tuple(problems)), who
+    return replace(run, connection=aws, regions=tuple(names), problems=tuple(problems))

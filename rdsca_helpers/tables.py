@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .model import Report, SessionReport, to_json
@@ -149,6 +149,8 @@ def _styled(columns: Iterable[str], rows: list[dict[str, str]]) -> Styler:
     for column in data.columns:
         if column in _TONED:
             styled = styled.map(lambda text, c=column: _TONES.get(tone(c, text), ""), subset=[column])
+    short: list[Hashable] = [c for c in data.columns if not data[c].map(len).gt(24).any()]
+    styled = styled.set_properties(subset=short, **{"white-space": "nowrap"})
     look = [
         {"selector": "td", "props": "text-align: left; vertical-align: top; max-width: 34em; white-space: normal"},
         {"selector": "th", "props": "text-align: left"},

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from .model import stamp
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_SPEC = re.compile(r"(mon|tue|wed|thu|fri|sat|sun):([01]\d|2[0-3]):([0-5]\d)", re.I)
+_MARK = r"(mon|tue|wed|thu|fri|sat|sun):([01][0-9]|2[0-3]):([0-5][0-9])"
+_SPEC = re.compile(rf"{_MARK}[-\u2013]{_MARK}", re.I)  # the guide prints the dash of a typesetter
 _WEEK = timedelta(days=7)
 
 
@@ -18,10 +19,10 @@ def next_window(spec: str, now: datetime) -> tuple[datetime, datetime] | None:
     A window that is open at *now* has begun already: RDS may have passed this instance, so the next one counts.
     A window may wrap over midnight and over the end of the week.
     """
-    marks = [_offset(m) for m in _SPEC.finditer(spec)]
-    if len(marks) != 2:
+    match = _SPEC.fullmatch(spec.strip())
+    if match is None:
         return None
-    begin, end = marks
+    begin, end = _offset(*match.groups()[:3]), _offset(*match.groups()[3:])
     now = now.astimezone(UTC)
     monday = (now - timedelta(days=now.weekday())).replace(hour=0, minute=0, second=0, microsecond=0)
     start = monday + begin
@@ -35,5 +36,5 @@ def describe(window: tuple[datetime, datetime] | None) -> str:
     return "/".join(stamp(t) for t in window) if window else "unknown"
 
 
-def _offset(mark: re.Match[str]) -> timedelta:
-    return timedelta(days=_DAYS.index(mark[1].lower()), hours=int(mark[2]), minutes=int(mark[3]))
+def _offset(day: str, hour: str, minute: str) -> timedelta:
+    return timedelta(days=_DAYS.index(day.lower()), hours=int(hour), minutes=int(minute))

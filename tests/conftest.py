@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ from botocore.config import Config
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from rdsca_helpers.lab import control, folder, seed
-from rdsca_helpers.lab.front import Front
+from rdsca_helpers.lab.front import Call, Front
 from rdsca_helpers.lab.http import Server
 from rdsca_helpers.lab.pages import Pages
 from rdsca_helpers.lab.pki import Pki
@@ -55,6 +58,11 @@ class AwsSide(RunningLab):
     """The AWS side of a lab with no database behind it, in this process."""
 
     world: World = field(kw_only=True)
+    front: Front = field(kw_only=True)
+
+    def world_calls(self) -> list[Call]:
+        """Give every request that was received, in order."""
+        return list(self.front.calls)
 
     def client(self, service: str = "rds", account: str = seed.SHOP, region: str = "eu-west-1", **config: Any) -> Any:
         """Make a real boto3 client for it."""
@@ -101,8 +109,76 @@ def aws() -> Iterator[AwsSide]:
     pages.front = Front(world, pages, lambda: DomainDispatcherApplication(create_backend_app))
     server = Server(folder.HOST, 0, pages.front)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield AwsSide(Path(), folder.url(server.server_port), {}, world=world)
+    yield AwsSide(Path(), folder.url(server.server_port), {}, world=world, front=pages.front)
     server.shutdown()
     server.server_close()
     world.clock.stop()
     assert world.clock.errors == []
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """Practice authorities made for this session, for tests that need no whole lab."""
+    return Pki(tmp_path_factory.mktemp("pki"), folder.REGIONS)
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder where practice servers keep their packed first data."""
+    return tmp_path_factory.mktemp("templates")
+
+
+@dataclass(frozen=True)
+class Command:
+    """How one `rdsca` command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def rdsca(*words: str, **env: str) -> Command:
+    """Run one `rdsca` command in a process of its own."""
+    command = [sys.executable, "-m", "rdsca_helpers", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env={**os.environ, **env})
+    return Command(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One account of the lab, walked by the commands that the README names; *steps* are these commands."""
+
+    base: Path
+    folder: Path
+    steps: dict[str, Command]
+
+
+@pytest.fixture(scope="session")
+def walked(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Walk:
+    """The shop account in eu-west-1, moved to rds-ca-rsa4096-g1: 01-04, an approval, 05-07, with action=apply."""
+    base = tmp_path_factory.mktemp("walk")
+    store = shutil.copy(lab.folder / "stores/shop-catalog.pem", base / "clients.pem")
+    common = ["--account", seed.SHOP, "--profile", "lab", "--regions", "eu-west-1", "--run-dir", str(base / "runs")]
+    common += ["-p", "target_ca", "rds-ca-rsa4096-g1", "-p", "action", "apply", "-p", "stores", str(store)]
+    common += ["-p", "reach", str(lab.folder / "reach.yml"), "-p", "when", "now", "-p", "wave", "all"]
+    folder_ = base / "runs" / seed.SHOP
+    steps = {
+        "plan": rdsca("run", *common, "--to", "04"),
+        "approve": rdsca("approve", str(folder_), "--by", "the tests", "--note", "CHG-1"),
+        "rotate": rdsca("run", *common, "--from", "05"),
+    }
+    return Walk(base / "runs", folder_, steps)
+
+
+@pytest.fixture
+def profile(aws: AwsSide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AwsSide:
+    """The AWS side alone, with profile "lab" leading to it, its time flowing and its changes quick."""
+    folder.write_aws_files(tmp_path / "profile", int(aws.url.rpartition(":")[2]))
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "profile/aws/config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "profile/aws/credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    aws.world.settings.lag = aws.world.settings.modify = aws.world.settings.restart = 0.05
+    aws.world.clock.start()
+    return aws

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import ssl
 import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +22,10 @@ from conftest import RunningLab, start_lab
 
 from rdsca_helpers.errors import Stopped
 from rdsca_helpers.lab import control, processes
+from rdsca_helpers.lab.folder import read_state
 from rdsca_helpers.lab.seed import BILLING, LEGACY, SHOP, WEST
 from rdsca_helpers.lab.servers import find
-from rdsca_helpers.lab.versions import RSA4096
-
-RSA2048 = "rds-ca-rsa2048-g1"
+from rdsca_helpers.lab.versions import ECC384, RSA4096
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +60,17 @@ def shown(lab: RunningLab, name: str, protocol: str) -> str:
     return found.group(1)
 
 
+def published(lab: RunningLab, name: str) -> str:
+    """Download a CA bundle from the lab."""
+    with urllib.request.urlopen(f"{lab.url}/_lab/truststore/{name}/{name}-bundle.pem", timeout=20) as answer:
+        return str(answer.read().decode())
+
+
 def trusted(lab: RunningLab, name: str, protocol: str) -> bool:
     """Say whether openssl trusts the wire with the lab's published bundle, the endpoint's name included."""
     host, port, address = route(lab, name)
     bundle = lab.folder / "bundle.pem"
-    fetch = ["curl", "-sf", f"{lab.url}/_lab/truststore/global/global-bundle.pem", "-o", str(bundle)]
-    subprocess.run(fetch, check=True)
+    bundle.write_text(published(lab, "global"))
     judge = ["openssl", "s_client", "-connect", f"{host}:{port}", "-starttls", protocol]
     judge += ["-CAfile", str(bundle), "-verify_hostname", address, "-verify_return_error"]
     return subprocess.run(judge, input="", capture_output=True, text=True, check=False, timeout=20).returncode == 0
@@ -127,11 +134,45 @@ def test_an_immediate_rotation_takes_about_a_second_and_a_half(mine: RunningLab)
 
 
 def test_a_jump_of_the_clock_over_the_window_changes_the_wire(mine: RunningLab) -> None:
-    rds(mine, LEGACY).modify_db_instance(DBInstanceIdentifier="hr-db", CACertificateIdentifier=RSA4096)
-    assert "RSA2048" in shown(mine, "hr-db", "postgres")
+    client = rds(mine, region="eu-central-1")
+    client.modify_db_instance(DBInstanceIdentifier="orders-eu-db", CACertificateIdentifier=RSA4096)
+    assert "RSA2048" in shown(mine, "orders-eu-db", "postgres")
     mine.post("clock", advance=7 * 86400)
-    assert "RSA4096" in shown(mine, "hr-db", "postgres")
-    assert trusted(mine, "hr-db", "postgres")
+    assert "RSA4096" in shown(mine, "orders-eu-db", "postgres")
+    assert trusted(mine, "orders-eu-db", "postgres")
+
+
+def application(lab: RunningLab, name: str) -> dict[str, Any]:
+    """Give the row of one of the lab's background clients."""
+    found: dict[str, Any] = next(c for c in lab.get("clients") if c["name"] == name)
+    return found
+
+
+def wait_for(lab: RunningLab, name: str, **state: Any) -> dict[str, Any]:
+    """Wait until the application *name* is in that state."""
+    for _ in range(150):
+        found = application(lab, name)
+        if all(found[k] == v for k, v in state.items()):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{found} never came to {state}")
+
+
+def test_applications_hold_tls_and_plaintext_sessions(mine: RunningLab) -> None:
+    assert len(mine.get("clients")) == 10
+    assert wait_for(mine, "orders-export", connected=True)["tls"] is False
+    assert wait_for(mine, "ledger-batch", connected=True)["tls"] is True
+
+
+def test_an_application_without_the_new_root_fails_until_its_store_gets_it(mine: RunningLab) -> None:
+    wait_for(mine, "hr-portal", connected=True)
+    rotate(mine, "hr-db", LEGACY, ECC384)
+    assert application(mine, "hr-portal")["connected"], "an open session outlives a rotation without restart"
+    rds(mine, LEGACY).reboot_db_instance(DBInstanceIdentifier="hr-db")
+    assert wait_for(mine, "hr-portal", connected=False, last_error="OperationalError")
+    store = Path(application(mine, "hr-portal")["store"])
+    store.write_text(store.read_text() + published(mine, WEST))
+    assert wait_for(mine, "hr-portal", connected=True)["tls"] is True
 
 
 def test_a_stopped_instance_is_down_and_comes_back(mine: RunningLab) -> None:
@@ -146,8 +187,6 @@ def test_a_stopped_instance_is_down_and_comes_back(mine: RunningLab) -> None:
 
 
 def test_the_secret_opens_the_database(mine: RunningLab) -> None:
-    import json
-
     import psycopg2
 
     (row,) = rds(mine).describe_db_instances(DBInstanceIdentifier="orders-db")["DBInstances"]
@@ -196,7 +235,7 @@ def test_aws_tools_need_only_the_environment(mine: RunningLab) -> None:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     only_files = {k: v for k, v in mine.env.items() if k != "AWS_ENDPOINT_URL"}
     done = subprocess.run(
-        [os.sys.executable, "-c", code], env={**clean, **only_files}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env={**clean, **only_files}, capture_output=True, text=True, check=True
     )
     assert done.stdout.split("\n")[:5] == [
         "111111111111 12",
@@ -284,11 +323,22 @@ def test_a_killed_lab_is_cleaned_up_by_the_next_start(tmp_path: Path) -> None:
     assert leftovers(second["temporary"]) == []
 
 
+def test_a_lab_that_is_stopped_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+    daemon = subprocess.Popen([sys.executable, "-m", "rdsca_helpers.lab", "--dir", str(tmp_path)])
+    while not (state := read_state(tmp_path)) or not state["children"]:
+        time.sleep(0.01)
+    daemon.send_signal(signal.SIGTERM)
+    assert daemon.wait(30) == 0
+    assert leftovers(state["temporary"]) == []
+    assert not Path(state["temporary"]).exists()
+    assert read_state(tmp_path) is None
+
+
 def test_a_pid_that_is_used_again_is_left_alone(tmp_path: Path) -> None:
     bystander = subprocess.Popen(["sleep", "60"])
     try:
         state = {"pid": bystander.pid, "started": "long ago", "temporary": str(tmp_path / "gone"), "url": ""}
-        (tmp_path / "lab.json").write_text(__import__("json").dumps(state))
+        (tmp_path / "lab.json").write_text(json.dumps(state))
         assert control.status(tmp_path) is None
         assert control.stop(tmp_path) is False
         assert bystander.poll() is None

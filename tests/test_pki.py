@@ -33,9 +33,7 @@ def blocks(pem: str) -> list[str]:
 
 def served(pki: Pki, ca: str, days: int = 365, name: str = NAME) -> list[str]:
     now = datetime.now(UTC)
-    return blocks(
-        pki.issue(REGION, ca, [name], now - timedelta(days=1), now + timedelta(days=days)).chain_pem
-    )
+    return blocks(pki.issue(REGION, ca, [name], now - timedelta(days=1), now + timedelta(days=days)).chain_pem)
 
 
 def verify(folder: Path, chain: list[str], roots: str, *options: str) -> str:
@@ -47,9 +45,7 @@ def verify(folder: Path, chain: list[str], roots: str, *options: str) -> str:
 
 
 @pytest.mark.parametrize("ca", CURRENT)
-def test_openssl_accepts_a_served_chain_under_the_bundle_of_its_region(
-    pki: Pki, tmp_path: Path, ca: str
-) -> None:
+def test_openssl_accepts_a_served_chain_under_the_bundle_of_its_region(pki: Pki, tmp_path: Path, ca: str) -> None:
     said = verify(tmp_path, served(pki, ca), pki.bundle(REGION), "-verify_hostname", NAME)
     assert said.endswith("leaf.pem: OK\n")
 
@@ -58,15 +54,11 @@ def test_openssl_refuses_another_region_another_name_and_an_expired_leaf(pki: Pk
     ca = CURRENT[0]
     chain = served(pki, ca)
     assert "issuer certificate" in verify(tmp_path, chain, pki.bundle("us-west-2"))
-    assert "hostname mismatch" in verify(
-        tmp_path, chain, pki.bundle(REGION), "-verify_hostname", "other.example"
-    )
+    assert "hostname mismatch" in verify(tmp_path, chain, pki.bundle(REGION), "-verify_hostname", "other.example")
     assert "certificate has expired" in verify(tmp_path, served(pki, ca, days=0), pki.bundle(REGION))
 
 
-def test_the_2019_root_is_expired_and_out_of_the_bundle_but_still_builds_a_chain(
-    pki: Pki, tmp_path: Path
-) -> None:
+def test_the_2019_root_is_expired_and_out_of_the_bundle_but_still_builds_a_chain(pki: Pki, tmp_path: Path) -> None:
     (retired,) = RETIRED
     assert pki.validity(REGION, retired)[1] == datetime(2024, 8, 22, tzinfo=UTC)
     assert pki.root_pem(REGION, retired) not in pki.bundle()

@@ -8,56 +8,22 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pymysql
 import pytest
+from practice import NAME, NEW, OLD, PASSWORDS, certificate, prepared, roots_file
 
 from rdsca_helpers.lab import servers
-from rdsca_helpers.lab.pki import Pki, Served
+from rdsca_helpers.lab.pki import Pki
 from rdsca_helpers.lab.servers import KINDS, Server
-
-REGION = "eu-west-1"
-NAME = "orders.abcdefghijkl.eu-west-1.rds.amazonaws.com"
-OLD, NEW = "rds-ca-rsa2048-g1", "rds-ca-ecc384-g1"
-PASSWORDS = {"app": "it's %s \\ app", "rdsca_ro": "read only"}
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
-    return Pki(tmp_path_factory.mktemp("pki"), regions=(REGION,))
-
-
-def certificate(pki: Pki, ca: str, days: float = 300) -> Served:
-    now = datetime.now(UTC)
-    return pki.issue(REGION, ca, [NAME], now - timedelta(days=60), now + timedelta(days=days))
-
-
-def prepared(kind: str, cache: Path, *, performance_schema: bool = True) -> Server:
-    if missing := servers.why_missing(kind):
-        pytest.skip(missing)
-    installation = servers.find(kind)
-    assert installation
-    return servers.make(
-        installation,
-        cache,
-        readonly_password=PASSWORDS["rdsca_ro"],
-        app_password=PASSWORDS["app"],
-        performance_schema=performance_schema,
-    )
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("templates")
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest, cache: Path, pki: Pki) -> Iterator[Server]:
-    server = prepared(request.param, cache)
+def server(request: pytest.FixtureRequest, templates: Path, pki: Pki) -> Iterator[Server]:
+    server = prepared(request.param, templates)
     server.start(certificate(pki, OLD))
     yield server
     server.stop()
@@ -101,12 +67,6 @@ def s_client(server: Server) -> str:
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", "-starttls", protocol, "-showcerts"]
     done = subprocess.run(command, input="", capture_output=True, text=True, timeout=20, check=False)
     return done.stdout
-
-
-def roots_file(folder: Path, pki: Pki, *cas: str) -> Path:
-    file = folder / "roots.pem"
-    file.write_text("".join(pki.root_pem(REGION, ca) for ca in cas))
-    return file
 
 
 def is_alive(pid: int) -> bool:
@@ -189,8 +149,8 @@ def test_a_restart_cuts_sessions_and_keeps_port_and_passwords(server: Server, pk
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_starts_on_an_expired_certificate_and_stop_leaves_nothing(kind: str, cache: Path, pki: Pki) -> None:
-    server = prepared(kind, cache, performance_schema=False)
+def test_one_starts_on_an_expired_certificate_and_stop_leaves_nothing(kind: str, templates: Path, pki: Pki) -> None:
+    server = prepared(kind, templates, performance_schema=False)
     server.start(certificate(pki, OLD, days=-1))
     pid, folder = server.pid, server.folder
     try:
@@ -203,22 +163,8 @@ def test_one_starts_on_an_expired_certificate_and_stop_leaves_nothing(kind: str,
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_reap_ends_a_left_server_but_no_stranger_with_its_pid(kind: str, cache: Path, pki: Pki) -> None:
-    server = prepared(kind, cache)
-    server.start(certificate(pki, OLD))
-    try:
-        servers.reap(os.getpid(), server.folder / "elsewhere")
-        servers.reap(server.pid, server.folder)
-        assert server._process
-        assert server._process.wait(10) < 0
-        assert not server.folder.exists()
-    finally:
-        server.stop()
-
-
-def test_two_servers_started_together_do_not_meet(cache: Path, pki: Pki) -> None:
-    pair = [prepared("postgres", cache) for _ in range(2)]
+def test_two_servers_started_together_do_not_meet(templates: Path, pki: Pki) -> None:
+    pair = [prepared("postgres", templates) for _ in range(2)]
     try:
         for server in pair:
             server.start(certificate(pki, OLD))

@@ -34,7 +34,7 @@ rm -rf "$prefix"
 mkdir -p "$prefix"
 prefix=$(cd "$prefix" && pwd)
 apt=$prefix/apt
-mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/preferences.d" "$prefix/root"
+mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/preferences.d" "$apt/root"
 : >"$apt/status"
 echo "deb [signed-by=$keyring] $mirror $suite $components" >"$apt/sources.list"
 cat >"$apt/apt.conf" <<CONF
@@ -67,7 +67,8 @@ for deb in "$apt"/cache/archives/*.deb; do
     case ${deb##*/} in
         # Only their install scripts would need these; LLVM only compiles PostgreSQL's longest queries.
         perl* | libperl* | debconf* | dpkg* | adduser* | passwd* | systemd* | libllvm* | libz3*) ;;
-        *) dpkg-deb -x "$deb" "$prefix/root" ;;
+        *) dpkg-deb -x "$deb" "$apt/root" ;;
     esac
 done
+mv "$apt/root" "$prefix/root" # last, so that a broken run leaves nothing that looks whole
 rm -rf "$apt"

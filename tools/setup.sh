@@ -16,10 +16,10 @@ say() { printf 'setup: %s\n' "$*"; }
 loud() { printf '\nsetup: *** %s ***\n\n' "$*" >&2; }
 fail() { loud "$*"; exit 1; }
 
-stamp=.venv/rdsca-setup
+stamp=.servers/ready
 # The place counts too: a moved virtual environment does not work.
 now="$here $(cat requirements.lock requirements-postgres.lock pyproject.toml tools/*.sh | cksum)"
-if [ "${1:-}" = quick ] && [ "$(cat $stamp 2>/dev/null)" = "$now" ]; then exit 0; fi
+if [ "${1:-}" = quick ] && [ -x .venv/bin/python ] && [ "$(cat $stamp 2>/dev/null)" = "$now" ]; then exit 0; fi
 
 # Python and .venv
 
@@ -115,5 +115,6 @@ done
 
 say "compiling the packages"
 wait $compiling || true # some packages carry templates that are not Python
+mkdir -p .servers
 echo "$now" >$stamp
 say "ready"

@@ -49,8 +49,9 @@ _OFF = "opt-in region"
 class Aws:
     """One account's AWS, reached through a profile and, where asked, a role.
 
-    A profile may confine itself to this machine (``rdsca_guard = loopback``, as the practice world's does): then
-    no client is handed out whose endpoint is elsewhere.
+    A profile may hold *settings* of our own, ``rdsca_…``: a reach file, trust stores, a mirror of the CA bundle. And
+    it may confine itself to this machine (``rdsca_guard = loopback``, as the practice world's does): then no client
+    is handed out whose endpoint is elsewhere.
     """
 
     def __init__(self, *, profile: str, account: str, role: str = "") -> None:
@@ -69,8 +70,8 @@ class Aws:
                 else "see the names with: aws configure list-profiles"
             )
             raise UsageError(f"there is no AWS profile {profile!r}", remedy) from None
-        self._confined = settings.get("rdsca_guard") == "loopback"
-        self.truststore_url: str = settings.get("rdsca_truststore_url", "")
+        self.settings = {k.removeprefix("rdsca_"): str(v) for k, v in settings.items() if k.startswith("rdsca_")}
+        self._confined = self.settings.get("guard") == "loopback"
         self.home_region: str = settings.get("region") or "us-east-1"
         if role:
             self._assume(core, role if role.startswith("arn:") else f"arn:aws:iam::{account}:role/{role}")

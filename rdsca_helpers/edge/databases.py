@@ -105,6 +105,8 @@ def _words(error: BaseException | None, password: Secret) -> str:
         return "it accepted a login without TLS"
     if isinstance(error, UnicodeError):  # its text and arguments hold the password that could not be encoded
         return "the password holds a character that the driver cannot send"
+    if isinstance(error, socket.gaierror):
+        return "its name cannot be resolved from here; name a tunnel or bastion in the reach file"
     text: Any = error.args[-1] if error.args else ""
     lines = [line.strip() for line in password.redact(str(text)).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else 'no more is known'}"

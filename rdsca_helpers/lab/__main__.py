@@ -27,6 +27,7 @@ from cryptography.x509.oid import NameOID
 
 from . import folder as files
 from . import processes, seed
+from .applications import Clients
 from .front import Front
 from .http import Application, Server
 from .pages import Pages
@@ -42,14 +43,11 @@ class Lab:
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
-        self.temporary = Path(tempfile.mkdtemp(prefix="rdsca-"))
-        self.temporary.chmod(0o711)
-        tempfile.tempdir = str(self.temporary)  # servers make theirs in here; one name to clear after a kill
         cache = files.cache()
         self.pki = Pki(cache / "pki", files.REGIONS)
         self.world = World(self.pki, seed.ACCOUNTS)
         self.pages = Pages(self.world)
-        self.databases = Databases(self.world, self.pki, cache / "servers", self._write)
+        self.databases = Databases(self.world, self.pki, cache / "servers", self._moved)
         self.world.wire = self.databases
         self.front = Front(self.world, self.pages, _moto)
         self.pages.front, self.pages.databases = self.front, self.databases
@@ -57,6 +55,13 @@ class Lab:
         self.port = self.server.server_port
         self._passwords = {user: secrets.token_urlsafe(16) for user in ("rdsca_ro", "app")}
         self._writing = threading.Lock()
+        self.clients = Clients(
+            self.world, self.databases, lambda name: files.store(folder, name), self._passwords["app"]
+        )
+        self.pages.clients = self.clients.rows
+        self.temporary = Path(tempfile.mkdtemp(prefix="rdsca-"))
+        self.temporary.chmod(0o711)
+        tempfile.tempdir = str(self.temporary)  # servers make theirs in here; one name to clear after a kill
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; then leave nothing behind."""
@@ -68,6 +73,7 @@ class Lab:
             self.server.serve_forever()
         finally:
             self.world.clock.stop()
+            self.clients.stop()
             self.databases.stop()
             shutil.rmtree(self.temporary, ignore_errors=True)
             (self.folder / "lab.json").unlink(missing_ok=True)
@@ -89,7 +95,7 @@ class Lab:
     def _fill(self) -> None:
         files.write_aws_files(self.folder, self.port)
         files.write_accounts(self.folder)
-        wishes = seed.seed(self.world)
+        wishes = sorted(seed.seed(self.world), key=lambda w: w.kind)  # MariaDB and MySQL take longest
         self.world.clock.start()
         self._say("practice CA keys …")
         jobs = [(r, ca) for r in files.REGIONS for ca in CURRENT]
@@ -100,15 +106,19 @@ class Lab:
             list(pool.map(self._start_server, wishes))
             moto.result()
         self._keep_secrets(wishes)
+        self._say("applications that use the databases")
         self._write()
+        self.clients.follow()
+        self.clients.wait()
 
     def _start_server(self, wish: Wish) -> None:
         server = self.databases.start(
             wish, readonly_password=self._passwords["rdsca_ro"], app_password=self._passwords["app"]
         )
-        name = wish.instance.id
-        told = f"{server.kind} {server.version} behind {name}" if server else self.databases.missing[wish.instance.arn]
-        self._say(told)
+        if server:
+            self._say(f"{server.kind} {server.version} behind {wish.instance.id}")
+        elif why := self.databases.missing.get(wish.instance.arn):
+            self._say(why)
 
     def _keep_secrets(self, wishes: list[Wish]) -> None:
         """Put each server's read-only account into Secrets Manager and let the instance name the secret."""
@@ -136,6 +146,11 @@ class Lab:
                 }
                 instance.xml = None
         self.front.calls.clear()
+
+    def _moved(self) -> None:
+        self._write()
+        if self.pages.ready:
+            self.clients.follow()
 
     def _write(self) -> None:
         """Write what changes while the lab runs: lab.json and reach.yml."""

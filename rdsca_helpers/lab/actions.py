@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from . import versions
 from .pki import CURRENT
-from .world import AwsError, Facts, Instance, Region, Resource, World, next_start
+from .world import AwsError, Cluster, Facts, Instance, Region, Resource, World, next_start
 
 Answer = Callable[[World, Region, Facts], Facts]
 ACTIONS: dict[str, Answer] = {}
@@ -69,8 +71,8 @@ def answers(action: str) -> Callable[[Answer], Answer]:
     return register
 
 
-def page(ask: Facts, rows: Iterable[tuple[str, Any]], member: str) -> Facts:
-    """Give one page of *rows*, each with its sort key, and the Marker of the next.
+def page(ask: Facts, rows: Mapping[str, Any], member: str, wanted: Callable[[Any], bool] = lambda _: True) -> Facts:
+    """Give one page of the *wanted* ones of *rows*, in the order of their keys, and the Marker of the next.
 
     The Marker is the key of the last row shown, so that rows which come or go between two pages
     neither hide nor repeat another.
@@ -78,11 +80,12 @@ def page(ask: Facts, rows: Iterable[tuple[str, Any]], member: str) -> Facts:
     most = ask.get("MaxRecords", 100)
     if not 20 <= most <= 100:
         raise AwsError("InvalidParameterValue", f"Invalid value {most} for MaxRecords. Must be between 20 and 100")
-    after = _unmark(ask["Marker"]) if ask.get("Marker") else ""
-    rest = sorted(((k, row) for k, row in rows if k > after), key=lambda r: r[0])
-    reply: Facts = {member: [row for _, row in rest[:most]]}
-    if len(rest) > most:
-        reply["Marker"] = base64.urlsafe_b64encode(rest[most - 1][0].encode()).decode()
+    keys = sorted(rows)
+    start = bisect_right(keys, _unmark(ask["Marker"])) if ask.get("Marker") else 0
+    found = list(islice((k for k in keys[start:] if wanted(rows[k])), most + 1))
+    reply: Facts = {member: [rows[k] for k in found[:most]]}
+    if len(found) > most:
+        reply["Marker"] = base64.urlsafe_b64encode(found[most - 1].encode()).decode()
     return reply
 
 
@@ -133,16 +136,17 @@ def describe_instances(world: World, region: Region, ask: Facts) -> Facts:
             raise AwsError("DBInstanceNotFound", f"DBInstance {name} not found.", 404)
         return {"DBInstances": [_seen(found)]}
     by = _filters(ask, "db-cluster-id", "db-instance-id", "dbi-resource-id", "domain", "engine")
-    rows = [
-        (i.id, i)
-        for i in region.instances.values()
-        if _named(by.get("db-instance-id"), i.id, i.arn)
-        and _named(by.get("db-cluster-id"), i.facts.get("DBClusterIdentifier", ""))
-        and _named(by.get("dbi-resource-id"), i.facts["DbiResourceId"])
-        and _named(by.get("engine"), i.version.engine)
-        and "domain" not in by
-    ]
-    reply = page(ask, rows, "DBInstances")
+
+    def wanted(i: Instance) -> bool:
+        return not by or (
+            _named(by.get("db-instance-id"), i.id, i.arn)
+            and _named(by.get("db-cluster-id"), i.facts.get("DBClusterIdentifier", ""))
+            and _named(by.get("dbi-resource-id"), i.facts["DbiResourceId"])
+            and _named(by.get("engine"), i.version.engine)
+            and "domain" not in by
+        )
+
+    reply = page(ask, region.instances, "DBInstances", wanted)
     return {**reply, "DBInstances": [_seen(i) for i in reply["DBInstances"]]}
 
 
@@ -188,7 +192,7 @@ def start_instance(world: World, region: Region, ask: Facts) -> Facts:
 def describe_log_files(world: World, region: Region, ask: Facts) -> Facts:
     """List no log files; the practice databases keep theirs to themselves."""
     world.instance(region.account, region.name, ask["DBInstanceIdentifier"])
-    return page(ask, [], "DescribeDBLogFiles")
+    return page(ask, {}, "DescribeDBLogFiles")
 
 
 # --- clusters
@@ -201,15 +205,16 @@ def describe_clusters(world: World, region: Region, ask: Facts) -> Facts:
         return {"DBClusters": [_seen(world.cluster(region.account, region.name, name))]}
     known = ("clone-group-id", "db-cluster-id", "db-cluster-resource-id", "domain", "engine")
     by = _filters(ask, *known)
-    rows = [
-        (c.id, c)
-        for c in region.clusters.values()
-        if _named(by.get("db-cluster-id"), c.id, c.arn)
-        and _named(by.get("db-cluster-resource-id"), c.facts["DbClusterResourceId"])
-        and _named(by.get("engine"), c.version.engine)
-        and not {"domain", "clone-group-id"} & by.keys()
-    ]
-    reply = page(ask, rows, "DBClusters")
+
+    def wanted(c: Cluster) -> bool:
+        return (
+            _named(by.get("db-cluster-id"), c.id, c.arn)
+            and _named(by.get("db-cluster-resource-id"), c.facts["DbClusterResourceId"])
+            and _named(by.get("engine"), c.version.engine)
+            and not {"domain", "clone-group-id"} & by.keys()
+        )
+
+    reply = page(ask, region.clusters, "DBClusters", wanted)
     return {**reply, "DBClusters": [_seen(c) for c in reply["DBClusters"]]}
 
 
@@ -243,8 +248,7 @@ def describe_global_clusters(_: World, region: Region, ask: Facts) -> Facts:
     """List Aurora global databases."""
     if (name := ask.get("GlobalClusterIdentifier")) and name not in region.global_clusters:
         raise AwsError("GlobalClusterNotFoundFault", f"Global cluster {name} not found", 404)
-    rows = [(k, v) for k, v in region.global_clusters.items() if name in (None, k)]
-    return page(ask, rows, "GlobalClusters")
+    return page(ask, region.global_clusters, "GlobalClusters", lambda g: name in (None, g["GlobalClusterIdentifier"]))
 
 
 # --- certificates
@@ -277,7 +281,7 @@ def describe_certificates(world: World, region: Region, ask: Facts) -> Facts:
     """List the CAs that are offered, never a retired one; Filters are not supported, so they do nothing."""
     asked = ask.get("CertificateIdentifier")
     wanted = [_known_ca(asked)] if asked else CURRENT
-    reply = page(ask, [(ca, _certificate(world, region, ca)) for ca in wanted], "Certificates")
+    reply = page(ask, {ca: _certificate(world, region, ca) for ca in wanted}, "Certificates")
     return {**reply, "DefaultCertificateForNewLaunches": world.default_ca(region.account, region.name)}
 
 
@@ -299,21 +303,23 @@ def modify_certificates(world: World, region: Region, ask: Facts) -> Facts:
 def describe_engine_versions(_: World, region: Region, ask: Facts) -> Facts:
     """List engine versions; retired ones only with IncludeAll, or when they are asked for by number."""
     by = _filters(ask, "db-parameter-group-family", "engine", "engine-mode", "engine-version", "status")
-    rows = []
-    for n, v in enumerate(versions.VERSIONS):
-        number = ask.get("EngineVersion")
-        if (
+    number = ask.get("EngineVersion")
+
+    def wanted(v: versions.Version) -> bool:
+        return (
             ask.get("Engine") in (None, v.engine)
             and (number is None or v.number == number or v.number.startswith(number + "."))
             and ask.get("DBParameterGroupFamily") in (None, v.family)
             and _named(by.get("engine"), v.engine)
             and _named(by.get("engine-version"), v.number)
             and _named(by.get("db-parameter-group-family"), v.family)
-            and (not v.retired or ask.get("IncludeAll"))
+            and (not v.retired or bool(ask.get("IncludeAll")))
             and (not ask.get("DefaultOnly") or v is versions.default(v.engine))
-        ):
-            rows.append((f"{n:05}", _engine_version(v, region)))
-    return page(ask, rows, "DBEngineVersions")
+        )
+
+    rows = {f"{n:05}": v for n, v in enumerate(versions.VERSIONS)}
+    reply = page(ask, rows, "DBEngineVersions", wanted)
+    return {**reply, "DBEngineVersions": [_engine_version(v, region) for v in reply["DBEngineVersions"]]}
 
 
 def _engine_version(v: versions.Version, region: Region) -> Facts:
@@ -390,9 +396,8 @@ def _parameters(group: Facts) -> list[Facts]:
 
 
 def _describe_parameters(region: Region, ask: Facts, name: str, *, cluster: bool) -> Facts:
-    rows = _parameters(_group(region, name, cluster=cluster))
-    source = ask.get("Source")
-    return page(ask, [(r["ParameterName"], r) for r in rows if source in (None, r["Source"])], "Parameters")
+    rows = {r["ParameterName"]: r for r in _parameters(_group(region, name, cluster=cluster))}
+    return page(ask, rows, "Parameters", lambda r: ask.get("Source") in (None, r["Source"]))
 
 
 @answers("DescribeDBParameters")
@@ -414,18 +419,15 @@ def _groups(region: Region, ask: Facts, *, cluster: bool) -> Facts:
     defaults = {f"default.{f}": {"family": f, "cluster": cluster} for f in families}
     own = {k: g for k, g in region.parameter_groups.items() if g["cluster"] == cluster}
     chosen = {name: _group(region, name, cluster=cluster)} if name else {**defaults, **own}
-    rows = [
-        (
-            k,
-            {
-                f"{kind}Name": k,
-                "DBParameterGroupFamily": g["family"],
-                "Description": f"{'Default' if k.startswith('default.') else 'Own'} group for {g['family']}",
-                f"{kind}Arn": f"arn:aws:rds:{region.name}:{region.account}:{arn}:{k}",
-            },
-        )
+    rows = {
+        k: {
+            f"{kind}Name": k,
+            "DBParameterGroupFamily": g["family"],
+            "Description": f"{'Default' if k.startswith('default.') else 'Own'} group for {g['family']}",
+            f"{kind}Arn": f"arn:aws:rds:{region.name}:{region.account}:{arn}:{k}",
+        }
         for k, g in chosen.items()
-    ]
+    }
     return page(ask, rows, f"{kind}s")
 
 
@@ -459,11 +461,11 @@ def describe_pending_actions(_: World, region: Region, ask: Facts) -> Facts:
     if arn and _by_arn(region, arn) is None:
         raise AwsError("ResourceNotFoundFault", f"Resource not found: {arn}", 404)
     wanted = by.get("db-instance-id", set()) | by.get("db-cluster-id", set())
-    rows = [
-        (r.arn, _actions(r))
+    rows = {
+        r.arn: _actions(r)
         for r in region.resources()
         if r.actions and arn in (None, r.arn) and _named(wanted or None, r.id, r.arn)
-    ]
+    }
     return page(ask, rows, "PendingMaintenanceActions")
 
 
@@ -489,14 +491,14 @@ def describe_events(world: World, region: Region, ask: Facts) -> Facts:
     if ask.get("SourceIdentifier") and not ask.get("SourceType"):
         raise AwsError("InvalidParameterCombination", "SourceIdentifier needs SourceType.")
     kinds = set(ask.get("EventCategories", []))
-    rows = [
-        (f"{e['Date'].isoformat()} {n:06}", e)
+    rows = {
+        f"{e['Date'].isoformat()} {n:06}": e
         for n, e in enumerate(list(region.events))
         if max(start, now - timedelta(days=14)) <= e["Date"] <= end
         and ask.get("SourceIdentifier") in (None, e["SourceIdentifier"])
         and ask.get("SourceType") in (None, e["SourceType"])
         and (not kinds or kinds & set(e["EventCategories"]))
-    ]
+    }
     return page(ask, rows, "Events")
 
 
@@ -543,10 +545,9 @@ def remove_tags(world: World, region: Region, ask: Facts) -> Facts:
 @answers("DescribeDBProxies")
 def describe_proxies(_: World, region: Region, ask: Facts) -> Facts:
     """List RDS Proxies."""
-    rows = [(k, p) for k, p in region.proxies.items() if ask.get("DBProxyName") in (None, k)]
-    if ask.get("DBProxyName") and not rows:
-        raise AwsError("DBProxyNotFoundFault", f"DBProxy {ask['DBProxyName']} not found.", 404)
-    return page(ask, rows, "DBProxies")
+    if (name := ask.get("DBProxyName")) and name not in region.proxies:
+        raise AwsError("DBProxyNotFoundFault", f"DBProxy {name} not found.", 404)
+    return page(ask, region.proxies, "DBProxies", lambda p: name in (None, p["DBProxyName"]))
 
 
 @answers("DescribeDBProxyTargets")
@@ -554,7 +555,7 @@ def describe_proxy_targets(_: World, region: Region, ask: Facts) -> Facts:
     """List what a proxy leads to."""
     if ask["DBProxyName"] not in region.proxies:
         raise AwsError("DBProxyNotFoundFault", f"DBProxy {ask['DBProxyName']} not found.", 404)
-    rows = [(t["RdsResourceId"], t) for t in region.proxy_targets.get(ask["DBProxyName"], [])]
+    rows = {t["RdsResourceId"]: t for t in region.proxy_targets.get(ask["DBProxyName"], [])}
     return page(ask, rows, "Targets")
 
 

@@ -69,19 +69,21 @@ def write_aws_files(folder: Path, port: int) -> None:
     """Write an AWS config whose every profile leads into the lab, and empty credentials.
 
     Every profile needs its own `endpoint_url`: one with a role does not inherit it from its source.
-    `rdsca_guard` and `rdsca_truststore_url` are ours; botocore hands unknown keys through.
+    The keys `rdsca_…` are ours, as docs/parameters.md has them; botocore hands unknown keys through.
     """
     common = [
         f"endpoint_url = {url(port)}",
         "rdsca_guard = loopback",
         f"rdsca_truststore_url = {url(port)}/_lab/truststore",
+        f"rdsca_reach = {folder / 'reach.yml'}",
     ]
     key = [f"region = {WEST}", f"aws_access_key_id = {SHOP}", "aws_secret_access_key = worthless"]
-    lines = ["# Written by the lab at each start.", "[default]", *key, *common]
-    lines += ["", "[profile lab]", *key, *common]
+    own = [*key, *common, f"rdsca_stores = {_stores_of(folder, SHOP)}"]
+    lines = ["# Written by the lab at each start.", "[default]", *own, "", "[profile lab]", *own]
     for account in ACCOUNTS[1:]:
         role = [f"role_arn = {role_arn(account.id)}", "source_profile = lab", f"region = {WEST}"]
-        lines += ["", f"[profile lab-{account.id}]", *role, *common]
+        stores = f"rdsca_stores = {_stores_of(folder, account.id)}"
+        lines += ["", f"[profile lab-{account.id}]", *role, *common, stores]
     write_whole(folder / "aws/config", "\n".join(lines) + "\n")
     write_whole(folder / "aws/credentials", "")
 
@@ -93,14 +95,13 @@ def role_arn(account: str) -> str:
 
 def write_reach(folder: Path, endpoints: Mapping[str, str]) -> None:
     """Write the file that says through which host and port an endpoint is reached."""
-    write_whole(folder / "reach.yml", yaml.safe_dump({"endpoints": dict(endpoints)}))
+    write_whole(folder / "reach.yml", yaml.safe_dump({"endpoints": dict(endpoints), "others": "none"}))
 
 
 def write_accounts(folder: Path) -> None:
     """Write the accounts file, in the form of c7n-org; `vars` are notebook parameters."""
     rows = []
     for account in ACCOUNTS:
-        stores = [str(store(folder, name)) for name, (owner, _) in STORES.items() if owner == account.id]
         rows.append(
             {
                 "account_id": account.id,
@@ -110,12 +111,17 @@ def write_accounts(folder: Path) -> None:
                 "tags": ["path:/practice", f"name:{account.name}"],
                 "vars": {
                     "profile": "lab",
-                    "stores": ",".join(stores),
+                    "stores": _stores_of(folder, account.id),
                     "reach": str(folder / "reach.yml"),
                 },
             }
         )
     write_whole(folder / "accounts.yml", yaml.safe_dump({"accounts": rows}, sort_keys=False))
+
+
+def _stores_of(folder: Path, account: str) -> str:
+    """Give the trust stores of an account's applications as the parameter `stores` takes them."""
+    return ",".join(str(store(folder, name)) for name, (owner, _) in STORES.items() if owner == account)
 
 
 def store(folder: Path, name: str) -> Path:

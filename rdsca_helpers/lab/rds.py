@@ -73,7 +73,7 @@ def xml(shape: Shape, value: Any) -> str:
     if shape.type_name == "list":
         tag = shape.member.serialization.get("name", "member")
         return "".join(f"<{tag}>{xml(shape.member, v)}</{tag}>" for v in value)
-    if shape.type_name == "timestamp":
+    if shape.type_name == "timestamp" and isinstance(value, datetime):
         return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
     if shape.type_name == "boolean":
         return "true" if value else "false"

@@ -108,18 +108,6 @@ def make(
     return classes[installation.kind](installation, cache_folder, passwords, performance_schema)
 
 
-def reap(pid: int, folder: Path) -> None:
-    """End a server that a killed lab left behind, and remove its folder.
-
-    A process whose command line does not name the folder is somebody else's, with a pid used again.
-    """
-    asked = subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    if str(folder) in asked.stdout:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 class Server(ABC):
     """One server with a data folder and a port of its own, three accounts and a real certificate.
 
@@ -243,12 +231,16 @@ class Server(ABC):
             self._remove()
 
     def _make_folder(self) -> None:
-        """Make a private folder below the system's temporary one, where another user can reach it too."""
-        self.folder = Path(tempfile.mkdtemp(prefix=f"rdsca-{self.kind}-"))
+        """Make a private folder below the system's temporary one, where another user can reach it too.
+
+        Its name is short, because the path of a socket may have only about a hundred characters.
+        """
+        self.folder = Path(tempfile.mkdtemp(prefix="rdsca-"))
         self._data.mkdir(mode=0o700)
         self._own(self.folder, self._data)
         tree = self._found.tree
-        if self._user() and not all(folder.stat().st_mode & 0o001 for folder in (tree, *tree.parents)):
+        is_open = all(folder.stat().st_mode & 0o001 for folder in (tree, *tree.parents))
+        if self._user() and not is_open and self._found.packing != "system":
             # Root's own checkout is closed to the user that the server runs as.
             copy = self.folder / tree.name
             shutil.copytree(tree, copy, symlinks=True)
@@ -474,7 +466,14 @@ class MySQL(Server):
         ]
 
     def _own_options(self) -> list[str]:
-        return ["--mysqlx=OFF", "--skip-log-bin", "--secure-file-priv=NULL"]
+        return [
+            "--mysqlx=OFF",
+            "--skip-log-bin",
+            "--secure-file-priv=NULL",
+            "--table-definition-cache=200",
+            "--performance-schema-digests-size=100",
+            "--performance-schema-error-size=1",
+        ]
 
     @property
     def _socket(self) -> Path:
@@ -543,7 +542,7 @@ def _candidates(kind: str) -> Iterator[Installation]:
     unpacked = own / "root"
     folders = [own / "bin", unpacked / "usr/sbin", *unpacked.glob("usr/lib/postgresql/*/bin")]
     folders += [Path(p) for p in os.environ.get("PATH", os.defpath).split(os.pathsep) if p]
-    by_version = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: float(p.parent.name))
+    by_version = sorted(Path("/usr/lib/postgresql").glob("[0-9]*/bin"), key=lambda p: float(p.parent.name))
     folders += [*reversed(by_version), Path("/usr/sbin"), Path("/usr/local/sbin"), Path(sys.prefix, "bin")]
     folders += [Path(os.environ["CONDA_PREFIX"], "bin")] if "CONDA_PREFIX" in os.environ else []
     folders += [f for brew in ("/opt/homebrew/opt", "/usr/local/opt") for f in Path(brew).glob("*/bin")]

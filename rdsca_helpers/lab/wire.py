@@ -37,6 +37,7 @@ class Databases:
         self._cache = cache
         self._changed = changed
         self._lock = threading.Lock()
+        self._closed = False
 
     def start(self, wish: Wish, *, readonly_password: str, app_password: str) -> servers.Server | None:
         """Start the server of *wish*; without a server program the endpoint leads nowhere, and status says so."""
@@ -51,15 +52,22 @@ class Databases:
             app_password=app_password,
             performance_schema=wish.performance_schema,
         )
-        with self._lock:
-            self.servers[wish.instance.arn] = server  # before it runs, so that stop() finds it
         instance = wish.instance
+        with self._lock:
+            if self._closed:
+                return None
+            self.servers[instance.arn] = server
         server.start(self._served(instance, instance.ca or "", instance.expires or datetime.now(UTC)))
+        if self._closed:  # meanwhile, when stop() could not see it run
+            server.stop()
+            return None
         self._changed()
         return server
 
     def stop(self) -> None:
-        """Stop all servers, side by side."""
+        """Stop all servers, side by side, and let no other start."""
+        with self._lock:
+            self._closed = True
         threads = [threading.Thread(target=s.stop) for s in self.servers.values()]
         for thread in threads:
             thread.start()

@@ -31,7 +31,7 @@ def rotate(run: Run, plan: Plan, *, say: Callable[[str], None] = print) -> Rotat
     ready = [row for row in plan.rows if row.verdict is Verdict.READY]
     if run.action == "show":
         steps = [_step(r, StepStatus.WOULD_ROTATE, r.cli) for r in _of_wave(ready, run.wave, set())]
-        _refuse_many(len(steps), run.max_targets)
+        _refuse_many(len(steps), run, plan)
         return _rotation(run, plan, steps)
     approval = run.folder.approval()
     if approval is None:
@@ -80,11 +80,11 @@ def _of_wave(ready: Sequence[PlanRow], wave: str, finished: set[str]) -> list[Pl
     return [r for r in rows if r.wave == number]
 
 
-def _refuse_many(count: int, max_targets: int) -> None:
-    if count > max_targets:
-        raise Refused(
-            f"{count} instances would be changed, and max_targets is {max_targets}", "raise max_targets, or go by wave"
-        )
+def _refuse_many(count: int, run: Run, plan: Plan) -> None:
+    """Refuse more instances than this run allows, or than the plan that was approved allows."""
+    most = min(run.max_targets, plan.limits["max_targets"])
+    if count > most:
+        raise Refused(f"{count} instances would be changed, and max_targets is {most}", "go by wave, or plan with more")
 
 
 def _key(row: PlanRow) -> str:
@@ -101,7 +101,7 @@ class _Rotator:
     def carry_out(self, ready: Sequence[PlanRow]) -> list[Step]:
         finished = {k for k, e in self.last.items() if e["event"] in (StepStatus.ROTATED, StepStatus.SCHEDULED)}
         rows = _of_wave(ready, self.run.wave, finished)
-        _refuse_many(len([r for r in rows if _key(r) not in finished]), self.run.max_targets)
+        _refuse_many(len([r for r in rows if _key(r) not in finished]), self.run, self.plan)
         steps: list[Step] = []
         for number in sorted({r.wave or 0 for r in rows}):
             wave = self._wave([r for r in rows if r.wave == number])

@@ -102,6 +102,6 @@ def counted(instance: Instance, census: Census) -> Sessions:
 
 def fetch_bundle(run: Run) -> Bundle:
     """Get the CA bundle and keep it in the run folder, where libpq can read it and an auditor finds it."""
-    bundle = bundles.get(run.bundle, region=run.regions[0], mirror=run.aws.truststore_url)
+    bundle = bundles.get(run.bundle, region=run.regions[0], mirror=run.aws.settings.get("truststore_url", ""))
     run.folder.keep_text("bundle.pem", bundle.text)
     return bundle
