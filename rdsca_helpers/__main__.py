@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import batch, pages
-from .edge.folder import check, reports
+from .edge.folder import check
 from .errors import RdscaError, UsageError
 from .lab import control, servers
 from .model import now
@@ -208,7 +208,7 @@ def _table(results: Sequence[batch.Result]) -> str:
     """Write the table that ends a walk: a line for each account."""
     rows: list[tuple[str, ...]] = [_COLUMNS]
     for result in results:
-        found = reports(result.job.folder)
+        found = result.reports
         counts = {k: str(v) for k, v in pages.summary(found).items()}
         why = pages.held_reasons(found.get("plan"))  # type: ignore[arg-type]
         own = {"account": result.job.account, "name": result.job.name, "held and why": why, **counts}

@@ -18,8 +18,9 @@ from . import kernels, outcome, parameters
 from .edge import folder as run_folder
 from .errors import Damaged, OutcomeUnknown, RdscaError, Refused, Stopped, UsageError, code_of
 from .kernels import KERNELS, Ran
-from .model import REPORTS, now, stamp
+from .model import REPORTS, Report, now, stamp
 from .runbook import fleet_page
+from .runbook.rotation import journal_of
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 WALK = [name for name in parameters.NOTEBOOKS if "01" <= name[:2] <= "07"]
@@ -59,12 +60,29 @@ class Result:
     lines: tuple[dict[str, Any], ...] = field(default=())
 
     @property
+    def reports(self) -> dict[str, Report[Any]]:
+        """The reports in the account's folder; none when one of them is damaged."""
+        try:
+            return run_folder.reports(self.job.folder)
+        except RdscaError:
+            return {}
+
+    @property
     def state(self) -> str:
-        """Say the exit code in words."""
-        return {0: "done", 4: "done, with something unread or stopped", 5: "changed, not verified"}.get(
-            self.code,
-            {6: "outcome unknown", 3: "refused", 2: "bad parameters"}.get(self.code, f"ended with {self.code}"),
-        )
+        """Say in words how the account stands: this walk and the reports of earlier ones in its folder."""
+        code = outcome.worst([self.code, *map(outcome.code, self.reports.values())])
+        return _STATES.get(code, f"ended with exit code {code}")
+
+
+_STATES = {
+    0: "done",
+    2: "bad parameters",
+    3: "refused",
+    4: "done, with something unread or stopped",
+    5: "changed, not verified",
+    6: "outcome unknown",
+    9: "evidence damaged",
+}
 
 
 def job(account: str, *, base: Path, first: str, last: str, values: Mapping[str, Any], name: str = "") -> Job:
@@ -144,9 +162,10 @@ def _step(one: Job, notebook: str, say: Callable[[str], None]) -> dict[str, Any]
 def _code(one: Job, notebook: str, ran: Ran, began: datetime) -> int:
     """Give the exit code of one notebook, from the error that stopped it or the report that it kept."""
     if ran.error:
-        code = code_of(ran.error)
-        if ran.error in _INTERRUPTIONS:
-            code = OutcomeUnknown.code if notebook == "05-rotate" and _under_way(one.folder) else Stopped.code
+        code = Stopped.code if ran.error in _INTERRUPTIONS else code_of(ran.error)
+        sent_nothing = code in (UsageError.code, Refused.code)  # the journal then tells of another run
+        if notebook == "05-rotate" and not sent_nothing and _under_way(one.folder):
+            return OutcomeUnknown.code
         return code
     kind = _KEEPS.get(notebook)
     if kind is None:
@@ -161,13 +180,7 @@ def _code(one: Job, notebook: str, ran: Ran, began: datetime) -> int:
 
 def _under_way(folder: Path) -> bool:
     """Tell whether the journal announces a request whose end it does not hold."""
-    path = folder / run_folder.JOURNAL
-    if not path.exists():
-        return False
-    text = path.read_bytes()
-    last: dict[str, str] = {}
-    for entry in run_folder.read_journal(text[: text.rfind(b"\n") + 1], path):
-        last[entry.get("step", "")] = entry["event"]
+    last = {(e.get("plan"), e.get("step")): e["event"] for e in journal_of(folder)}
     return any(event in ("intent", "sent", "unknown") for event in last.values())
 
 
@@ -203,7 +216,8 @@ def accounts(path: str) -> list[dict[str, Any]]:
     Raises ``UsageError`` that names the entry: a malformed file, a missing or doubled account id, a wrong shape.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        data = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  all is text: 011111111111 is no octal number
     except OSError as e:
         raise UsageError(f"the accounts file {path} cannot be read ({e.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError):
@@ -222,6 +236,8 @@ def accounts(path: str) -> list[dict[str, Any]]:
         for key, shape in shapes.items():
             if not isinstance(entry.get(key, shape()), shape):
                 raise UsageError(f"{where}: {key} takes a {shape.__name__}")
+        if not all(isinstance(region, str) for region in entry.get("regions", ())):
+            raise UsageError(f"{where}: regions takes a list of names")
         try:
             account = str(parameters.PARAMETERS["account"].check(entry["account_id"]))
         except ValueError as e:

@@ -23,6 +23,7 @@ _BLOCK = re.compile(
 )
 _INDENTED = re.compile(r"^(?!-----).+-----BEGIN ", re.M)
 _GAP = re.compile(r"\S[ \t]*\n[ \t]*\n\s*\S")  # an empty line ends a PEM header, so what stood above it is none
+_MARK_IN_BYTES = "\udcef\udcbb\udcbf"  # a byte order mark in a file that was read as ASCII with surrogateescape
 REFUSED = "OpenSSL refuses the whole file"  # how a complaint ends after which no client of OpenSSL connects
 
 
@@ -89,7 +90,7 @@ def read_pem(text: str) -> tuple[list[Certificate], list[str]]:
     """
     certificates: list[Certificate] = []
     complaints: list[str] = []
-    plain = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    plain = text.removeprefix("\ufeff").removeprefix(_MARK_IN_BYTES).replace("\r\n", "\n")
     for block in _BLOCK.finditer(plain):
         line = plain.count("\n", 0, block.start()) + 1
         if block["label"] != "CERTIFICATE":

@@ -31,6 +31,7 @@ _CAS = {
     "rds-ca-2019": "#c2410c",
     "unknown": "#8a8f98",
 }
+_MOST = 120  # rows in one picture; more can neither be looked at nor written as PNG
 _SESSIONS = {"TLS": "#2b6cb0", "unknown": "#e6a700", "plain": "#b8bec7"}
 
 
@@ -54,10 +55,11 @@ class Picture:
 
 def deadlines(report: Inventory) -> Picture:
     """Draw when each instance's server certificate ends, soonest on top; those without a date stand at the edge."""
-    rows = sorted(
+    found = sorted(
         (r for r in report.rows if not r.skip_reason),
         key=lambda r: (r.cert_expires is None, r.cert_expires or report.made_at, r.instance),
     )
+    rows = found[:_MOST]
 
     from matplotlib.dates import date2num  # noqa: PLC0415
 
@@ -72,20 +74,20 @@ def deadlines(report: Inventory) -> Picture:
         ax.axvline(today, color="#111827", lw=1)
         ax.annotate("today", (today, -0.9), fontsize=8, ha="center", annotation_clip=False)
         ax.set_yticks(range(len(rows)), [f"{r.instance} · {r.region}" for r in rows], fontsize=8)
-        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.set_ylim(max(len(rows), 1) - 0.4, -0.6)
         ax.grid(axis="x", color="#e5e7eb")
         ax.tick_params(axis="x", labelsize=8)
         ax.set_xlabel("end of the server certificate (x: AWS gave no date)", fontsize=8)
         used = [u for u in Urgency if any(r.urgency is u for r in rows)]
         for u in used:
             ax.plot([], [], "o", color=_URGENCY[u], label=u.value)
-        ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        if used:
+            ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
-    count = Counter(r.urgency.value for r in rows)
+    count = Counter(r.urgency.value for r in found)
     words = ", ".join(f"{n} {u}" for u, n in count.items())
-    return _picture(
-        draw, f"Timeline of {len(rows)} server certificates by end date: {words}", high=1 + 0.22 * len(rows)
-    )
+    alt = f"Timeline of {len(found)} server certificates by end date{_cut(found)}: {words}"
+    return _picture(draw, alt, high=1 + 0.22 * len(rows))
 
 
 def ca_mix(report: Inventory) -> Picture:
@@ -100,15 +102,16 @@ def ca_mix(report: Inventory) -> Picture:
 
 def sessions(report: SessionReport) -> Picture:
     """Draw TLS, plain and unknown sessions of each instance that could be asked; the others are named as not asked."""
-    rows = [r for r in report.rows if r.tls is not None]
+    found = [r for r in report.rows if r.tls is not None]
+    rows = sorted(found, key=lambda r: -(r.tls or 0) - (r.unknown or 0))[:_MOST] if len(found) > _MOST else found
     counts = {
         "TLS": [r.tls or 0 for r in rows],
         "unknown": [r.unknown or 0 for r in rows],
         "plain": [r.plain or 0 for r in rows],
     }
-    blind = len(report.rows) - len(rows)
-    title = f"Sessions by TLS use on {len(rows)} instance(s); {blind} could not be asked"
-    return _bars([r.instance for r in rows], counts, _SESSIONS, title, "sessions")
+    blind = len(report.rows) - len(found)
+    title = f"Sessions by TLS use on {len(found)} instance(s){_cut(found)}; {blind} could not be asked"
+    return _bars([f"{r.instance} · {r.region}" for r in rows], counts, _SESSIONS, title, "sessions")
 
 
 def before_after(plan: Plan, proof: ProofReport | None) -> Picture:
@@ -123,6 +126,10 @@ def before_after(plan: Plan, proof: ProofReport | None) -> Picture:
     return _bars(["before", "planned", "verified"], counts, _CAS, title, "instances")
 
 
+def _cut(found: Sequence[Any]) -> str:
+    return f", the first {_MOST} drawn" if len(found) > _MOST else ""
+
+
 def _cas(rows: Sequence[Any]) -> list[str]:
     return sorted({r.ca or "unknown" for r in rows})
 
@@ -135,7 +142,7 @@ def _bars(
     def draw(ax: Axes) -> None:
         left = [0] * len(labels)
         ax.barh(labels, left)  # names every row, also one that has nothing to draw
-        ax.set_xlim(0, max(1, *map(sum, zip(*counts.values(), strict=True))) if labels else 1)
+        ax.set_xlim(0, max([1, *map(sum, zip(*counts.values(), strict=True))]))
         for name, values in counts.items():
             if any(values):
                 bars = ax.barh(labels, values, left=left, color=colors.get(name, "#4a5568"), label=name, height=0.6)
@@ -148,7 +155,7 @@ def _bars(
         ax.tick_params(labelsize=8)
         ax.set_xlabel(unit, fontsize=8)
         ax.set_title(title, fontsize=9, loc="left")
-        if labels:
+        if any(map(any, counts.values())):
             ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
     words = "; ".join(

@@ -9,6 +9,7 @@ from pathlib import Path
 from . import batch, outcome
 from .edge.folder import RunFolder
 from .errors import Stopped
+from .kernels import KERNELS
 from .lab import control
 from .model import ProofReport, ProofVerdict, now
 from .runbook import approve
@@ -42,7 +43,7 @@ def _walks(base: Path, accounts: str, say: Callable[[str], None]) -> tuple[int, 
     values = {"profile": "lab", "target_ca": _TARGET, "action": "apply", "when": "now", "wave": "all"}
     before = batch.fleet_jobs(entries, base=base, first="01", last="04", values=values)
     code, results, page = batch.fleet(before, workers=3, say=say)
-    if code not in (0, Stopped.code):
+    if code not in (0, Stopped.code) or KERNELS.stopping.is_set():
         return code, results, page
     for job in before:
         plan = approve(job.folder, by="the demonstration", note="practice world only")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from .edge.files import write_whole
 from .edge.folder import free_name
-from .errors import Damaged
+from .errors import Damaged, Stopped
 
 ENGINE = "rdsca"
 _CELL_SECONDS = 3 * 3600  # a cell that waits for a wave of rotations takes long; one that hangs must end
@@ -61,7 +62,8 @@ class Kernels:
         with self._lock:
             for manager in self._managers:
                 if pid := getattr(manager.provisioner, "pid", None):
-                    os.kill(pid, signal.SIGINT)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGINT)
 
 
 KERNELS = Kernels()
@@ -88,6 +90,8 @@ class PrivateKernelManager(AsyncKernelManager):
             shutil.rmtree(self._folder, ignore_errors=True)
             KERNELS.remove(self)
 
+    cleanup_resources = _async_cleanup_resources  # by this name nbclient calls it for a kernel that died
+
 
 class _TruthfulManager(NotebookExecutionManager):  # type: ignore[misc]
     """Papermill's states, corrected: after a dead kernel, a time-out or an interrupt it calls all cells completed."""
@@ -96,6 +100,8 @@ class _TruthfulManager(NotebookExecutionManager):  # type: ignore[misc]
     broken: BaseException | None = None
 
     def cell_start(self, cell: Any, cell_index: int | None = None, **keywords: Any) -> None:
+        if KERNELS.stopping.is_set():  # the interrupt came before this kernel could hear it
+            raise Stopped("the run was interrupted")
         self.current = cell_index
         super().cell_start(cell, cell_index, **keywords)
 
@@ -146,7 +152,6 @@ class TruthfulEngine(NBClientEngine):  # type: ignore[misc]
                 kernel_name,
                 kernel_manager_class=PrivateKernelManager,
                 shutdown_kernel="immediate",
-                execution_timeout=_CELL_SECONDS,
                 **keywords,
             )
         except BaseException as e:
@@ -160,10 +165,18 @@ class TruthfulEngine(NBClientEngine):  # type: ignore[misc]
 papermill_engines.register(ENGINE, TruthfulEngine)
 
 
-def run(source: Path, folder: Path, parameters: Mapping[str, str | int], *, say: Callable[[str], None]) -> Ran:
+def run(
+    source: Path,
+    folder: Path,
+    parameters: Mapping[str, str | int],
+    *,
+    say: Callable[[str], None],
+    cell_seconds: int = _CELL_SECONDS,
+) -> Ran:
     """Run the notebook *source* and leave it, executed, in *folder* under a name that was free.
 
-    The executed notebook appears whole or not at all. Raises ``Damaged`` when the folder cannot be written.
+    A cell that takes longer than *cell_seconds* is stopped. The executed notebook appears whole or not at all.
+    Raises ``Damaged`` when the folder cannot be written.
     """
     if KERNELS.stopping.is_set():
         return Ran(folder / source.name, "KeyboardInterrupt", "not started: the run was interrupted")
@@ -174,15 +187,16 @@ def run(source: Path, folder: Path, parameters: Mapping[str, str | int], *, say:
     part = folder / f".{source.stem}.part.ipynb"
     error = text = ""
     try:
-        # papermill fills braces in paths, so the paths it is given are ours alone and hold none
+        part.unlink(missing_ok=True)  # left by a run that was killed; it must not be taken for this one
         with _own_loop():
             papermill.execute_notebook(
-                str(source),
-                str(part),
+                _literal(source),
+                _literal(part),
                 dict(parameters),
                 engine_name=ENGINE,
                 progress_bar=False,
                 start_timeout=300,
+                execution_timeout=cell_seconds,
                 autosave_cell_every=0,
             )
     except PapermillExecutionError as e:
@@ -190,6 +204,11 @@ def run(source: Path, folder: Path, parameters: Mapping[str, str | int], *, say:
     except Exception as e:  # noqa: BLE001  a kernel that died, a time-out, a full disk: each is told in the result
         error, text = type(e).__name__, str(e).strip().partition("\n")[0]
     return _finish(part, free_name(folder, source.name), error, text, say)
+
+
+def _literal(path: Path) -> str:
+    """Write *path* so that papermill, which fills braces with parameters, leaves it as it is."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _finish(part: Path, final: Path, error: str, text: str, say: Callable[[str], None]) -> Ran:
@@ -207,6 +226,11 @@ def _finish(part: Path, final: Path, error: str, text: str, say: Callable[[str],
         ]
         if unfinished:  # sys.exit(0) in a cell counts as success for papermill
             error, text = "SystemExit", f"cell {unfinished[0] + 1} ended the notebook before its end"
+    if error:
+        about["exception"] = True  # the last state that a full disk took knows of no error
+        for cell in notebook.cells:
+            state = cell.metadata.get("papermill", {})
+            state["status"] = {"running": "failed", "pending": "not_run"}.get(state.get("status"), state.get("status"))
     write_whole(final, nbformat.writes(notebook).encode())
     part.unlink(missing_ok=True)
     if error:

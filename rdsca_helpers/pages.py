@@ -64,7 +64,8 @@ def account_page(reports: Mapping[str, Report[Any]], approval: Mapping[str, str]
     if plan:
         facts += [("target CA", plan.target_ca), ("plan digest", plan.digest)]
     if approval:
-        facts.append(("approved by", f"{approval['by']} at {approval['at']}  {approval['note']}"))
+        words = f"{approval.get('by', '?')} at {approval.get('at', '?')}  {approval.get('note', '')}"
+        facts.append(("approved by", tables.plain(words)))
     sections = [_section(reports[kind], reports) for kind in TITLES if kind in reports]
     if missing := [TITLES[kind] for kind in TITLES if kind not in reports]:
         sections.append(Section("Not run", f"These steps left no report: {'; '.join(missing)}."))
@@ -78,20 +79,24 @@ def account_page(reports: Mapping[str, Report[Any]], approval: Mapping[str, str]
 
 
 def summary(reports: Mapping[str, Report[Any]]) -> dict[str, int | str]:
-    """Count what people ask first: instances, pressing ones, rotated, scheduled, verified, held."""
+    """Count what people ask first: instances, pressing ones, rotated, scheduled, verified, held.
+
+    Of a step that did not run nothing is counted, not zero.
+    """
     inventory = cast(Inventory | None, reports.get("inventory"))
     rows = [r for r in inventory.rows if not r.skip_reason] if inventory else []
-    steps = Counter(s.status for s in reports["rotation"].rows) if "rotation" in reports else Counter()
-    proofs = Counter(p.verdict for p in reports["proof"].rows) if "proof" in reports else Counter()
-    verdicts = Counter(r.verdict for r in reports["plan"].rows) if "plan" in reports else Counter()
+
+    def count(kind: str, column: str, word: str) -> int | str:
+        return sum(getattr(r, column) == word for r in reports[kind].rows) if kind in reports else "unknown"
+
     return {
         "instances": len(rows) if inventory else "unknown",
         "deadline": deadline(inventory),
-        "ready": verdicts[Verdict.READY],
-        "rotated": steps[StepStatus.ROTATED],
-        "scheduled": steps[StepStatus.SCHEDULED],
-        "verified": proofs[ProofVerdict.VERIFIED],
-        "held": verdicts[Verdict.HELD],
+        "ready": count("plan", "verdict", Verdict.READY),
+        "rotated": count("rotation", "status", StepStatus.ROTATED),
+        "scheduled": count("rotation", "status", StepStatus.SCHEDULED),
+        "verified": count("proof", "verdict", ProofVerdict.VERIFIED),
+        "held": count("plan", "verdict", Verdict.HELD),
         "not read": sum(len(r.problems) for r in reports.values()),
     }
 
@@ -126,9 +131,9 @@ def fleet_page(accounts: Sequence[tuple[str, str, Mapping[str, Report[Any]], str
     rows = []
     for account, name, reports, state in accounts:
         counts = {k: str(v) for k, v in summary(reports).items()}
-        why = held_reasons(cast(Plan | None, reports.get("plan")))
-        page = f"{account}/report.html"
-        rows.append({"account": account, "name": name, "state": state, **counts, "held and why": why, "page": page})
+        counts["held and why"] = held_reasons(cast(Plan | None, reports.get("plan")))
+        facts = {"account": account, "name": name, "state": state, **counts, "page": f"{account}/report.html"}
+        rows.append({k: tables.plain(v) for k, v in facts.items()})
     columns = ["account", "name", "state", "instances", "deadline", "ready", "rotated", "scheduled", "verified", "held"]
     grid = Grid([*columns, "not read", "held and why"], rows, links={"account": "page"})
     troubles = [
@@ -172,7 +177,8 @@ def _section(report: Report[Any], reports: Mapping[str, Report[Any]]) -> Section
         grids.append(Grid(*tables.client_cells(report), title="Clients"))
     if report.problems:
         grids.append(Grid(*tables.problem_cells(report), title="Could not be read or done"))
-    return Section(TITLES[report.kind], report.meaning, grids, _pictures(report, reports))
+    meaning = tables.plain(report.meaning, most=tables.SENTENCE)
+    return Section(TITLES[report.kind], meaning, grids, _pictures(report, reports))
 
 
 def _pictures(report: Report[Any], reports: Mapping[str, Report[Any]]) -> list[Picture]:

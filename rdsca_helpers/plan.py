@@ -24,6 +24,7 @@ from .model import (
     Sessions,
     StoreVerdict,
     Trust,
+    Urgency,
     Verdict,
     to_json,
 )
@@ -66,10 +67,15 @@ def judge(instance: Instance, sessions: Sessions | None, *, target_ca: str, trus
     return Verdict.READY, f"none of the {sessions.plain} session(s) seen uses TLS"
 
 
+_ENDING = {Urgency.EXPIRED: "has expired", Urgency.DAYS_30: "ends within 30 days"}
+
+
 def _done(instance: Instance, target_ca: str) -> str:
     if instance.pending_action not in ("", "unknown"):
         action = instance.pending_action
         return f"already on {target_ca}; RDS waits for you to apply {action}, which renews the certificate"
+    if ending := _ENDING.get(instance.urgency):
+        return f"already on {target_ca}, but its certificate {ending}: find out why RDS has not renewed it"
     return f"already on {target_ca}"
 
 

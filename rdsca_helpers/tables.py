@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
 from .model import Report, SessionReport, to_json
 
@@ -36,19 +37,19 @@ _TONE_OF = {
     **dict.fromkeys(("skipped", "none"), "quiet"),
 }
 _TONED = ("urgency", "verdict", "status", "confidence", "restart")
+SENTENCE = 4000  # characters of a report's meaning: it names instances and clients, and is cut only in an attack
 _ORDER = {
     "inventory": ("skip_reason", "cert_expires", "region", "instance"),
     "sessions": ("confidence", "region", "instance"),
     "plan": ("wave", "verdict", "region", "instance"),
 }
-_CONTROLS = dict.fromkeys(
-    [*range(32), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200B, 0xFEFF]
-)
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's controls, formats (bidi, zero width), surrogates, separators
 
 
 def plain(text: Any, *, most: int = 300) -> str:
     """Make any text harmless to look at: control, bidi and invisible characters as escapes, and not too long."""
-    shown = "".join(f"\\u{ord(c):04x}" if ord(c) in _CONTROLS else c for c in str(text))
+    start = str(text)[: most + 1]
+    shown = "".join(f"\\u{ord(c):04x}" if category(c) in _UNSEEN else c for c in start)
     return shown if len(shown) <= most else shown[:most] + "…"
 
 
@@ -105,7 +106,7 @@ def problem_cells(report: Report[Any]) -> tuple[list[str], list[dict[str, str]]]
 
 def meaning(report: Report[Any]) -> None:
     """Print what *report* means, and what in it could not be read."""
-    print(report.meaning)
+    print(plain(report.meaning, most=SENTENCE))
     if report.problems:
         print(f"{len(report.problems)} thing(s) could not be read or done; each stands below with its remedy.")
 
@@ -134,7 +135,7 @@ def client_cells(report: SessionReport) -> tuple[list[str], list[dict[str, str]]
     columns = ["instance", "user", "host", "program", "tls", "version", "cipher", "count"]
     words = {True: "yes", False: "no", None: "unknown"}
     rows = [
-        {"instance": row.instance, **{k: plain(v) for k, v in to_json(c).items()}, "tls": words[c.tls]}
+        {"instance": plain(row.instance), **{k: plain(v) for k, v in to_json(c).items()}, "tls": words[c.tls]}
         for row in report.rows
         for c in row.clients
     ]

@@ -91,9 +91,9 @@ def test_an_unknown_profile_is_a_wrong_parameter_with_the_way_to_the_practice_wo
 ) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    with pytest.raises(UsageError, match="'lab'.*rdsca lab start"):
+    with pytest.raises(UsageError, match=r"'lab'.*rdsca lab start"):
         Aws(profile="lab", account=SHOP)
-    with pytest.raises(UsageError, match="'mine'.*list-profiles"):
+    with pytest.raises(UsageError, match=r"'mine'.*list-profiles"):
         Aws(profile="mine", account=SHOP)
 
 
@@ -141,10 +141,10 @@ def test_every_page_of_more_than_a_hundred_instances_is_read(profile: AwsSide, t
 
 def test_throttling_on_a_later_page_makes_it_slower_and_never_shorter(profile: AwsSide, tmp_path: Path) -> None:
     profile.post("grow", account=SHOP, region=OREGON, count=250)
-    profile.post("fault", action="DescribeDBInstances", code="Throttling", skip=1, times=2)
+    profile.post("fault", action="DescribeDBInstances", code="Throttling", skip=1, times=1)
     found = rdsca.discover(opened(tmp_path, regions=OREGON))
     assert sum(r.instance.startswith("grown-postgres-") for r in found.rows) == 250
-    assert sum(c.code == "Throttling" for c in profile.world_calls()) == 2
+    assert sum(c.code == "Throttling" for c in profile.world_calls()) == 1
 
 
 def test_a_later_page_that_is_refused_leaves_no_short_list(profile: AwsSide, tmp_path: Path) -> None:

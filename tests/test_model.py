@@ -108,7 +108,7 @@ def test_the_promised_columns_of_the_contract_are_there() -> None:
     for kind, columns in promised.items():
         written = to_json(every_report()[kind])
         assert set(columns.split()) <= set(written["rows"][0])
-        assert set("kind schema account regions made_at rows problems meaning".split()) <= set(written)
+        assert {"kind", "schema", "account", "regions", "made_at", "rows", "problems", "meaning"} <= set(written)
     assert {"digest", "expires_at", "limits"} <= set(to_json(every_report()["plan"]))
 
 
@@ -120,7 +120,7 @@ def test_a_secret_is_not_shown_however_it_is_printed_copied_or_written_down() ->
         str(secret),
         f"{secret}",
         f"{secret!r:>10}",
-        "%s" % secret,
+        f"{secret}",
         repr([secret]),
         repr({1: secret}),
     ]

@@ -9,13 +9,14 @@ import time
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from makers import NEW, NOW, OLD, REGION, days, instance, inventory, plan_for, report, sessions, store, unread
 
 from rdsca_helpers import plan as plans
-from rdsca_helpers.model import Confidence, Instance, Plan, PlanRow, Restart, SessionReport, Trust, Verdict
+from rdsca_helpers.model import Confidence, Instance, Plan, PlanRow, Restart, SessionReport, Trust, Urgency, Verdict
 
 READY, HELD, DONE, SKIPPED = Verdict.READY, Verdict.HELD, Verdict.DONE, Verdict.SKIPPED
 LACKING = (store("old-only"),)
@@ -32,6 +33,13 @@ def test_tls_client_without_the_new_ca_holds_its_instance() -> None:
     assert said is HELD
     assert "2 session(s)" in why
     assert "/etc/ssl/rds.pem" in why
+
+
+def test_an_instance_on_the_target_whose_certificate_runs_out_is_not_called_done_without_a_word() -> None:
+    said, why = verdict(instance(ca=NEW, urgency=Urgency.EXPIRED), sessions(tls=2))
+    assert said is DONE
+    assert "has expired" in why
+    assert "expired" not in verdict(instance(ca=NEW, urgency=Urgency.OK), sessions(tls=2))[1]
 
 
 def test_a_session_that_nobody_could_classify_holds_its_instance_like_a_tls_session() -> None:
@@ -309,7 +317,7 @@ def test_the_order_of_rows_is_part_of_the_digest_and_making_it_again_is_not() ->
 def test_the_command_line_is_what_rotation_would_do_and_survives_a_shell(when: str, kind: str) -> None:
     (row,) = plan_for(instance("orders", kind=kind), stores=TRUSTING, when=when).rows
     words = shlex.split(row.cli)
-    said = dict(zip(words[3::1], words[4::1], strict=False))
+    said = dict(pairwise(words[3:]))
     thing = "cluster" if kind == "multi-az-cluster" else "instance"
     assert words[:3] == ["aws", "rds", f"modify-db-{thing}"]
     assert said[f"--db-{thing}-identifier"] == "orders"

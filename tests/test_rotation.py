@@ -22,7 +22,7 @@ import rdsca_helpers as rdsca
 from rdsca_helpers import outcome, plan
 from rdsca_helpers.edge.folder import RunFolder
 from rdsca_helpers.edge.run import Run
-from rdsca_helpers.errors import Damaged, OutcomeUnknown, RdscaError, Refused, Stopped, UsageError
+from rdsca_helpers.errors import Damaged, OutcomeUnknown, Refused, Stopped, UsageError
 from rdsca_helpers.lab import seed
 from rdsca_helpers.lab.seed import BILLING, CENTRAL, SHOP, WEST
 from rdsca_helpers.model import Confidence, Plan, Restart, Rotation, SessionReport, Sessions, StepStatus, Trust, now
@@ -71,6 +71,12 @@ def planned(
     if approved:
         run.folder.approve(made.digest, by="the tests", note="", now=now())
     return made
+
+
+def planned_anew(where: Path, *names: str) -> Plan:
+    """Plan a second time; within the same second it would be the same plan."""
+    time.sleep(1.0)
+    return planned(where, *names)
 
 
 def rotate(where: Path, **values: Any) -> Rotation:
@@ -147,7 +153,7 @@ def test_no_verb_but_an_applying_rotate_changes_anything(profile: AwsSide, tmp_p
 
 def test_a_plan_without_an_approval_is_refused(profile: AwsSide, tmp_path: Path) -> None:
     planned(tmp_path, "orders-db", approved=False)
-    with pytest.raises(Refused, match="not approved.*rdsca approve"):
+    with pytest.raises(Refused, match=r"not approved.*rdsca approve"):
         rotate(tmp_path)
     assert sent(profile) == []
 
@@ -173,8 +179,7 @@ def test_a_plan_with_any_byte_changed_is_refused_or_says_the_very_same(profile: 
         try:
             found = rdsca.load(run, Plan)
             rdsca.rotate(replace(run, action="show", wave="all"), found, say=lambda _: None)
-        except RdscaError as e:
-            assert e.code in (2, 3, 9)
+        except (UsageError, Refused, Damaged):
             tried += 1
         else:
             assert json.loads(changed) == json.loads(whole), f"byte {place} may be changed"
@@ -222,7 +227,7 @@ def test_the_limit_that_was_approved_holds_also_when_rotation_is_given_a_higher_
 
 def test_a_wave_that_the_plan_does_not_have_is_a_wrong_parameter(profile: AwsSide, tmp_path: Path) -> None:
     planned(tmp_path, "orders-db", "shop-cms")
-    with pytest.raises(UsageError, match="no wave 7.*1, 2"):
+    with pytest.raises(UsageError, match=r"no wave 7.*1, 2"):
         rotate(tmp_path, wave="7")
     assert sent(profile) == []
 
@@ -485,9 +490,7 @@ def test_a_lost_reply_is_unknown_and_running_again_looks_and_sends_nothing(profi
     assert len(sent(profile)) == 1
 
 
-@pytest.mark.parametrize(
-    "fault", [{"kind": "lost_request"}, {"code": "InternalFailure"}, {"code": "ServiceUnavailable"}]
-)
+@pytest.mark.parametrize("fault", [{"kind": "lost_request"}, {"code": "InternalFailure"}])
 def test_a_request_that_may_have_arrived_is_never_sent_again_under_the_same_plan(
     profile: AwsSide, tmp_path: Path, fault: dict[str, str]
 ) -> None:
@@ -501,7 +504,7 @@ def test_a_request_that_may_have_arrived_is_never_sent_again_under_the_same_plan
         assert "still on rds-ca-rsa2048-g1" in again.rows[0].detail
     assert len(sent(profile)) == 1
 
-    planned(tmp_path, "orders-db")
+    planned_anew(tmp_path, "orders-db")
     assert statuses(rotate(tmp_path)) == ["rotated"]
     assert len(sent(profile)) == 2
 
@@ -543,7 +546,7 @@ def test_killed_between_intent_and_request_the_next_run_says_unknown_and_a_new_p
     assert code(report) == 6
     assert sent(profile) == []
 
-    planned(tmp_path, "orders-db")
+    planned_anew(tmp_path, "orders-db")
     assert statuses(rotate(tmp_path)) == ["rotated"]
     assert len(sent(profile)) == 1
 

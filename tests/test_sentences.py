@@ -6,8 +6,17 @@ import pytest
 from makers import NEW, NOW, client, days, instance, inventory, proof, report, sessions, step, store, unread
 
 from rdsca_helpers import sentences
-from rdsca_helpers.model import Confidence, Problem, ProofReport, ProofVerdict, Rotation, SessionReport, StepStatus
-from rdsca_helpers.model import Trust, Urgency
+from rdsca_helpers.model import (
+    Confidence,
+    Problem,
+    ProofReport,
+    ProofVerdict,
+    Rotation,
+    SessionReport,
+    StepStatus,
+    Trust,
+    Urgency,
+)
 
 UNSCANNED = (Problem("111111111111/us-east-1", "not scanned: rds:DescribeDBInstances was refused"),)
 FAR = {"cert_expires": NOW + days(300), "urgency": Urgency.OK}

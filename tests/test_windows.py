@@ -58,7 +58,7 @@ def test_every_minute_of_a_week_has_its_next_window_within_a_week() -> None:
         assert (start.weekday(), start.hour, start.minute) == (6, 23, 45)
 
 
-@pytest.mark.parametrize("spec", ["Sun:23:45-Mon:00:15", "SUN:23:45-MON:00:15", "Sun:23:45–Mon:00:15"])
+@pytest.mark.parametrize("spec", ["Sun:23:45-Mon:00:15", "SUN:23:45-MON:00:15", "Sun:23:45\u2013Mon:00:15"])
 def test_the_spelling_of_documents_is_read_as_well(spec: str) -> None:
     assert shown(spec, TUESDAY) == shown(WRAP, TUESDAY)
 

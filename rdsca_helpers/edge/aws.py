@@ -72,6 +72,7 @@ class Aws:
             raise UsageError(f"there is no AWS profile {profile!r}", remedy) from None
         self.settings = {k.removeprefix("rdsca_"): str(v) for k, v in settings.items() if k.startswith("rdsca_")}
         self._confined = self.settings.get("guard") == "loopback"
+        self._config = _READ.merge(Config(proxies={})) if self._confined else _READ  # a proxy may be anywhere
         self.home_region: str = settings.get("region") or "us-east-1"
         if role:
             self._assume(core, role if role.startswith("arn:") else f"arn:aws:iam::{account}:role/{role}")
@@ -88,7 +89,7 @@ class Aws:
             made = core.create_client(
                 service,
                 region_name=self.home_region,
-                config=_READ,
+                config=self._config,
                 **{k: v for k, v in keywords.items() if k != "config"},
             )
             self._guard(made)
@@ -115,7 +116,7 @@ class Aws:
                 )
                 with _named(service, f"{self.account}/{region}"):
                     made = self._session.client(
-                        service, region_name=region, config=_READ.merge(once) if changing_by else _READ
+                        service, region_name=region, config=self._config.merge(once) if changing_by else self._config
                     )
                 self._guard(made)
                 self._clients[key] = made
@@ -311,11 +312,16 @@ def _from_answer(e: boto_errors.ClientError, action: str, where: str, *, as_refu
     code, text = answer.get("Code", "?"), answer.get("Message", "")
     if action == "rds:Modify":
         action = f"rds:{e.operation_name}"
+    if e.operation_name == "AssumeRole":  # credentials renew themselves inside any other call
+        action = "sts:AssumeRole"
     if code in _DENIED:
         kind: type[RdscaError] = Refused if as_refusal else AccessDenied
         return kind(f"{action} was refused in {where}", "allow it in the role this run assumes")
     if code in _SIGNED_OFF:
-        return Refused(f"AWS does not accept the credentials for {action} in {where} ({code})", "log in again")
+        return Refused(
+            f"AWS does not accept the credentials for {action} in {where} ({code})",
+            "log in again; a region that is switched off in the account answers like this too",
+        )
     if code in ("SignatureDoesNotMatch", "RequestExpired", "RequestTimeTooSkewed"):
         return Refused(f"AWS does not accept the signature of {action} in {where}", "set this machine's clock right")
     kind = Refused if as_refusal else Stopped

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ from ..certs import Certificate, read_pem
 from ..errors import Refused, UnknownRoot, UsageError
 
 _SMALLEST, _LARGEST = 600, 2 << 20
+_PATIENCE = 20.0  # seconds without a byte, and seconds for the body as a whole
 _PARTITIONS = (
     ("us-gov-", "https://truststore.pki.us-gov-west-1.rds.amazonaws.com/global/global-bundle.pem"),
     ("cn-", "https://rds-truststore.s3.cn-north-1.amazonaws.com.cn/global/global-bundle.pem"),
@@ -113,15 +116,19 @@ def _download(url: str) -> bytes:
         raise UsageError(f"the CA bundle is fetched over https only, not from {url}")
     opener = urllib.request.build_opener(_SameHost)
     try:
-        with opener.open(url, timeout=20) as answer:
-            data: bytes = answer.read(_LARGEST + 1)
-            promised = answer.headers.get("Content-Length")
+        with opener.open(url, timeout=_PATIENCE) as answer:
+            end, data = time.monotonic() + _PATIENCE, b""
+            while len(data) <= _LARGEST and (part := answer.read1(65536)):
+                data += part
+                if time.monotonic() > end:  # a server that sends a byte now and then never runs into the timeout
+                    raise TimeoutError
+            promised = int(answer.headers.get("Content-Length", len(data)))
     except urllib.error.HTTPError as e:
         raise Refused(f"{url} answered {e.code}") from None
-    except (OSError, urllib.error.URLError) as e:
+    except (OSError, http.client.HTTPException, ValueError) as e:
         raise Refused(
             f"{url} could not be fetched ({type(e).__name__})", "download it elsewhere, and name the file as bundle"
         ) from None
-    if promised is not None and int(promised) != len(data):
+    if promised != len(data):
         raise Refused(f"{url} broke off: {len(data)} of {promised} bytes came")
     return data

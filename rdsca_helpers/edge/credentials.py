@@ -12,6 +12,10 @@ from ..errors import Unreachable, UsageError
 from ..model import Instance, Secret
 from .aws import Aws
 
+_PGPASS_FIELD = re.compile(r"(?:^|:)((?:\\.|[^:\\]|\\$)*)")
+_MYCNF_VALUE = re.compile(r"""(?:'[^']*(?:'|$)|"[^"]*(?:"|$)|[^#'"])*""")
+_MYCNF_ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "s": " ", "\\": "\\"}
+
 
 def find(aws: Aws, instance: Instance, *, credentials: str, db_user: str) -> tuple[str, Secret]:
     """Give user and password for *instance* from the source that *credentials* names.
@@ -42,9 +46,12 @@ def _secret(aws: Aws, instance: Instance, db_user: str) -> tuple[str, Secret]:
     text = aws.secret(instance.region, instance.secret)
     try:
         data = json.loads(text)
-        return db_user or str(data["username"]), Secret(str(data["password"]))
+        user, password = db_user or data["username"], data["password"]
+        if not (isinstance(user, str) and isinstance(password, str)):
+            raise TypeError
     except (ValueError, KeyError, TypeError):
         raise Unreachable(f"the secret {instance.secret} does not hold username and password") from None
+    return user, Secret(password)
 
 
 def _iam(aws: Aws, instance: Instance, db_user: str) -> tuple[str, Secret]:
@@ -64,7 +71,7 @@ def _pgpass(instance: Instance, db_user: str) -> tuple[str, Secret]:
     for line in _private_text(path).splitlines():
         if line.startswith("#"):
             continue
-        parts = [re.sub(r"\\(.)", r"\1", p) for p in re.split(r"(?<!\\):", line)]
+        parts = [re.sub(r"\\(.)", r"\1", p) for p in _PGPASS_FIELD.findall(line)]
         if len(parts) != 5:
             continue
         host, port, _, user, password = parts
@@ -89,11 +96,19 @@ def _mycnf(db_user: str) -> tuple[str, Secret]:
             section = text.strip("[]").strip()
         elif section == "client" and "=" in text and not text.startswith(("#", ";")):
             key, _, value = text.partition("=")
-            value = value.strip()
-            found[key.strip()] = value[1:-1] if value[:1] in "'\"" and value[:1] == value[-1:] else value
+            found[key.strip()] = _option(value)
     if "password" not in found or not (db_user or found.get("user")):
         raise UsageError(f"{path} has no user and password under [client]")
     return db_user or found["user"], Secret(found["password"])
+
+
+def _option(text: str) -> str:
+    """Read a value as MySQL's option files have it: a # ends it, quotes protect it, a backslash writes controls."""
+    match = _MYCNF_VALUE.match(text)
+    value = match[0].strip() if match else ""
+    if len(value) > 1 and value[0] in "'\"" and value[0] == value[-1]:
+        value = value[1:-1]
+    return re.sub(r"\\([btnrs\\])", lambda m: _MYCNF_ESCAPES[m[1]], value)
 
 
 def _private_text(path: Path) -> str:

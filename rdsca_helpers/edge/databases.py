@@ -65,7 +65,7 @@ def look(engine: Engine, *, host: str, address: tuple[str, int]) -> Wire:
         except Exception as e:  # noqa: BLE001  the refusal of the login is expected, in each driver's own words
             refused = e
         if context.wire is None:
-            raise Unreachable(f"the server offers no TLS ({_words(refused, nobody)})")
+            raise Unreachable(_words(refused, nobody))
         return context.wire
 
     return _within(PATIENCE, work, target.opened, nobody)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -43,7 +44,7 @@ class RunFolder:
 
     def keep_text(self, name: str, text: str) -> Path:
         """Write a page or bundle under *name* in the same way."""
-        return self._keep(name, text.encode())
+        return self._keep(name, text.encode(errors="backslashreplace"))
 
     def _keep(self, name: str, data: bytes) -> Path:
         path = self.path / name
@@ -110,7 +111,8 @@ class Journal:
         """Open *path*, take the writer's lock and read what is there."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b")
+            # Without a buffer: what a full disk refused must not be written by a later flush.
+            self._file = path.open("a+b", buffering=0)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Refused(f"{path} is in use by another run", "let that run end first") from None
@@ -120,9 +122,10 @@ class Journal:
         text = self._file.read()
         whole = text[: text.rfind(b"\n") + 1]
         self.entries = read_journal(whole, path)
-        self._last = _digest(whole.splitlines()[-1]) if self.entries else ""
+        self._last = _digest(_lines(whole)[-1]) if self.entries else ""
+        self._end = len(whole)
         if len(whole) < len(text):
-            self._file.truncate(len(whole))
+            self._file.truncate(self._end)
 
     def write(self, event: str, **facts: Any) -> None:
         """Add a line and wait until it is on the disk; raises ``Damaged`` when it cannot be."""
@@ -134,12 +137,16 @@ class Journal:
             "before": self._last,
         }
         line = json.dumps(to_json(entry), sort_keys=True).encode()
+        left = line + b"\n"
         try:
-            self._file.write(line + b"\n")
-            self._file.flush()
+            while left:  # an unbuffered write may take a part, and say only at the next one that the disk is full
+                left = left[self._file.write(left) :]
             os.fsync(self._file.fileno())
         except OSError as e:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._end)
             raise Damaged(f"the journal cannot be written ({e.strerror})", "nothing more was sent") from None
+        self._end += len(line) + 1
         self.entries.append(entry)
         self._last = _digest(line)
 
@@ -159,7 +166,7 @@ class Journal:
 def read_journal(text: bytes, path: Path) -> list[dict[str, Any]]:
     """Read whole lines and check the chain; raises ``Damaged`` that names the line."""
     entries, last = [], ""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_lines(text), 1):
         try:
             entry = json.loads(line)
             good = entry["n"] == number and entry["before"] == last
@@ -172,9 +179,16 @@ def read_journal(text: bytes, path: Path) -> list[dict[str, Any]]:
     return entries
 
 
+def _lines(text: bytes) -> list[bytes]:
+    """Split at line feeds only: ``splitlines`` takes a carriage return for one, and would not see it changed."""
+    return text.removesuffix(b"\n").split(b"\n") if text else []
+
+
 def seal(folder: Path, *, now: datetime) -> Path:
     """List every file of *folder* with its SHA-256 in the manifest, which holds a digest of its own."""
-    files = {name: _digest((folder / name).read_bytes()) for name in _evidence(folder)}
+    files = {name: _digest_of(folder / name) for name in _evidence(folder)}
+    if unread := [name for name, digest in files.items() if not digest]:
+        raise Damaged(f"{folder / unread[0]} cannot be read", "mend or remove it, and seal the folder again")
     body: dict[str, Any] = {"kind": "manifest", "schema": 1, "sealed_at": stamp(now), "files": files}
     body["digest"] = _digest(_pretty(body))
     write_whole(folder / MANIFEST, _pretty(body))
@@ -200,9 +214,7 @@ def check(folder: Path) -> list[str]:
     there = set(_evidence(folder))
     faults = [f"{name} is missing" for name in sorted(names - there)]
     faults += [f"{name} is not in the manifest" for name in sorted(there - names)]
-    faults += [
-        f"{name} was edited" for name in sorted(names & there) if _digest((folder / name).read_bytes()) != files[name]
-    ]
+    faults += [f"{name} was edited" for name in sorted(names & there) if _digest_of(folder / name) != files[name]]
     return faults + _out_of_order(folder, there)
 
 
@@ -214,12 +226,14 @@ def _out_of_order(folder: Path, names: set[str]) -> list[str]:
             read_journal((folder / JOURNAL).read_bytes(), folder / JOURNAL)
         except Damaged as e:
             faults.append(e.what)
+        except OSError:
+            faults.append(f"{JOURNAL} cannot be read")
     times = []
     for kind in _MADE_BY:
         if f"{kind}.json" in names:
             try:
                 times.append((utc(json.loads((folder / f"{kind}.json").read_text("utf-8"))["made_at"]), kind))
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, OSError):
                 faults.append(f"{kind}.json is damaged")
     faults += [
         f"{later}.json is older than {earlier}.json, which it reads"
@@ -250,7 +264,21 @@ def reports(folder: Path) -> dict[str, Report[Any]]:
 def _evidence(folder: Path) -> list[str]:
     """Give the names of all files below *folder* but the manifest, with forward slashes."""
     names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() or p.is_symlink())
-    return sorted(n for n in names if n != MANIFEST and ".part" not in n and ".ipynb_checkpoints" not in n)
+    return sorted(n for n in names if n != MANIFEST and not _is_litter(n))
+
+
+def _is_litter(name: str) -> bool:
+    """Tell what Jupyter keeps for itself and what a killed :func:`write_whole` left; no evidence has such a name."""
+    *folders, last = name.split("/")
+    return ".ipynb_checkpoints" in folders or (last.startswith(".") and last.endswith(".part"))
+
+
+def _digest_of(path: Path) -> str:
+    """Hash a file; empty when it cannot be read, as a link that leads nowhere."""
+    try:
+        return _digest(path.read_bytes())
+    except OSError:
+        return ""
 
 
 def _digest(data: bytes) -> str:
@@ -258,4 +286,5 @@ def _digest(data: bytes) -> str:
 
 
 def _pretty(data: Any) -> bytes:
-    return (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace")  # a path that is no UTF-8: its escape is JSON's own

@@ -38,6 +38,8 @@ def read(path: str) -> Reach:
     try:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         ways = {_pair(k): _pair(v) for k, v in data["endpoints"].items()}
+        if data.get("others", "none") != "none":
+            raise ValueError("others")  # a misspelt "none" must not let endpoints be tried straight
     except OSError as e:
         raise UsageError(f"the reach file {path} cannot be read ({e.strerror})") from None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, UnicodeDecodeError) as e:
@@ -50,6 +52,6 @@ def read(path: str) -> Reach:
 
 def _pair(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host:
+    if not host or not 0 < int(port) < 1 << 16:
         raise ValueError(text)
     return host.strip("[]"), int(port)

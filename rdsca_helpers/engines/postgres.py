@@ -11,12 +11,14 @@ from . import PROGRAM, Census, Engine, Target
 
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
+# A walsender is a client too: change-data-capture tools check the certificate like any other.
 # No "WHERE ssl": to a low-privileged user ssl is NULL for everybody else, and the answer would be "nobody".
 _EXACT = """
 SELECT a.usename, host(a.client_addr), a.application_name, s.ssl, s.version, s.cipher, count(*)
 FROM pg_stat_activity a LEFT JOIN pg_stat_ssl s USING (pid)
-WHERE a.pid <> pg_backend_pid() AND a.usename IS NOT NULL AND a.usename <> 'rdsadmin'
-  AND coalesce(a.backend_type, 'client backend') = 'client backend' AND coalesce(a.application_name, '') <> %s
+WHERE a.pid <> pg_backend_pid() AND a.usename IS NOT NULL AND a.usename NOT IN ('rdsadmin', 'rdsrepladmin')
+  AND coalesce(a.backend_type, 'client backend') IN ('client backend', 'walsender')
+  AND coalesce(a.application_name, '') <> %s
 GROUP BY 1, 2, 3, 4, 5, 6
 """
 _SEES_ALL = "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from .. import outcome, pages
 from ..edge import folder
 from ..edge.run import Run
-from ..errors import Refused
+from ..errors import RdscaError, Refused
 from ..model import Report, now
 
 R = TypeVar("R", bound=Report[Any])
@@ -61,6 +61,11 @@ def fleet_page(base: Path, accounts: dict[str, tuple[str, str]] | None = None) -
             scope.setdefault(path.name, ("", "done"))
     if not scope:
         raise Refused(f"{base} holds no account's folder", "name the folder above the accounts as run_dir")
-    rows = [(account, name, folder.reports(base / account), state) for account, (name, state) in sorted(scope.items())]
+    rows: list[tuple[str, str, dict[str, Report[Any]], str]] = []
+    for account, (name, state) in sorted(scope.items()):
+        try:
+            rows.append((account, name, folder.reports(base / account), state))
+        except RdscaError as e:  # one account's damage is its own row, not the end of the page
+            rows.append((account, name, {}, str(e)))
     folder.RunFolder(base).keep_text("index.html", pages.fleet_page(rows, now=now()))
     return base / "index.html"

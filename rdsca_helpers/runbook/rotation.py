@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from .. import inventory as facts_to_rows
 from .. import plan as planning
 from .. import sentences
-from ..edge.folder import Journal
+from ..edge.folder import JOURNAL, Journal, read_journal
 from ..edge.run import Run
 from ..errors import OutcomeUnknown, RdscaError, Refused, Unreachable, UsageError
 from ..model import Instance, Plan, PlanRow, Rotation, Step, StepStatus, Verdict, now
 from .planning import refuse_unfit
 
 _CHANGE_PATIENCE = 45 * 60.0  # seconds until a change that was sent is called unknown
-_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # between looks at a change under way; the last one goes on
+_PAUSES = (0.3, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # between looks at a change under way; the last one goes on
 
 
 def rotate(run: Run, plan: Plan, *, say: Callable[[str], None] = print) -> Rotation:
@@ -30,8 +32,10 @@ def rotate(run: Run, plan: Plan, *, say: Callable[[str], None] = print) -> Rotat
     refuse_unfit(plan, run.account)
     ready = [row for row in plan.rows if row.verdict is Verdict.READY]
     if run.action == "show":
-        steps = [_step(r, StepStatus.WOULD_ROTATE, r.cli) for r in _of_wave(ready, run.wave, set())]
-        _refuse_many(len(steps), run, plan)
+        finished = _finished(journaled(plan, journal_of(run.folder.path)))
+        rows = [r for r in _of_wave(ready, run.wave, finished) if _key(r) not in finished]
+        _refuse_many(len(rows), run, plan)
+        steps = [_step(r, StepStatus.WOULD_ROTATE, r.cli) for r in rows]
         return _rotation(run, plan, steps)
     approval = run.folder.approval()
     if approval is None:
@@ -91,15 +95,31 @@ def _key(row: PlanRow) -> str:
     return f"{row.region}/{row.instance}"
 
 
+def journal_of(folder: Path) -> list[dict[str, Any]]:
+    """Read the journal in *folder* beside its writer: a last line that is not whole is left out."""
+    path = folder / JOURNAL
+    text = path.read_bytes() if path.exists() else b""
+    return read_journal(text[: text.rfind(b"\n") + 1], path)
+
+
+def journaled(plan: Plan, entries: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Give the last journal entry of each instance ("region/name") of *plan*: the record of what was done."""
+    return {e["step"]: e for e in entries if e.get("plan") == plan.digest and "step" in e}
+
+
+def _finished(last: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    return {key for key, e in last.items() if e["event"] in (StepStatus.ROTATED, StepStatus.SCHEDULED)}
+
+
 class _Rotator:
     """Carries one plan out against one journal: intent on disk, one request, what came of it on disk."""
 
     def __init__(self, run: Run, plan: Plan, journal: Journal, say: Callable[[str], None]) -> None:
         self.run, self.plan, self.journal, self.say = run, plan, journal, say
-        self.last = {e["step"]: e for e in journal.entries if e.get("plan") == plan.digest and "step" in e}
+        self.last = journaled(plan, journal.entries)
 
     def carry_out(self, ready: Sequence[PlanRow]) -> list[Step]:
-        finished = {k for k, e in self.last.items() if e["event"] in (StepStatus.ROTATED, StepStatus.SCHEDULED)}
+        finished = _finished(self.last)
         rows = _of_wave(ready, self.run.wave, finished)
         _refuse_many(len([r for r in rows if _key(r) not in finished]), self.run, self.plan)
         steps: list[Step] = []
@@ -175,6 +195,8 @@ class _Rotator:
         while time.monotonic() < deadline:
             try:
                 seen = self._read(row)
+            except Refused as e:  # credentials that AWS no longer takes do not mend by waiting
+                return self._end(row, StepStatus.UNKNOWN, f"the request was sent, and {e}", request_id)
             except RdscaError as e:
                 seen, last = None, e.what
             if seen:

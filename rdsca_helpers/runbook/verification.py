@@ -24,7 +24,7 @@ from ..model import (
     StepStatus,
     now,
 )
-from .rotation import read_instance
+from .rotation import journal_of, journaled, read_instance
 from .sessions import Databases, counted
 
 _BACK_PATIENCE = 20.0  # seconds that clients get to come back after a change
@@ -32,9 +32,14 @@ _TOUCHED = (StepStatus.ROTATED, StepStatus.SCHEDULED, StepStatus.STAGED, StepSta
 
 
 def verify(run: Run, plan: Plan, rotation: Rotation, inventory: Inventory, sessions: SessionReport) -> ProofReport:
-    """Look at every instance that was changed: what AWS says, what the wire shows, and whether its clients are back."""
-    touched = {(s.region, s.instance) for s in rotation.rows if s.status in _TOUCHED}
-    rows = [r for r in plan.rows if (r.region, r.instance) in touched]
+    """Look at every instance that was changed: what AWS says, what the wire shows, and whether its clients are back.
+
+    What was changed stands in the journal, too: *rotation* lacks earlier waves, and a run that crashed.
+    """
+    touched = {f"{s.region}/{s.instance}" for s in rotation.rows if s.status in _TOUCHED}
+    last = journaled(plan, journal_of(run.folder.path))
+    touched |= {step for step, entry in last.items() if entry["event"] != StepStatus.REFUSED}
+    rows = [r for r in plan.rows if f"{r.region}/{r.instance}" in touched]
     before = {(s.region, s.instance): s for s in sessions.rows}
     prover = _Prover(Databases.of(run), inventory)
     with ThreadPoolExecutor(8) as pool:
