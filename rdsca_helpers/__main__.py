@@ -19,7 +19,8 @@ from .runbook import approve, fitness
 
 _CODES = (
     "exit codes: 0 done, 1 defect in rdsca, 2 usage, 3 refused before any change, 4 stopped or something unread, "
-    "5 changed but not verified, 6 outcome unknown, 8 outside the window, 9 evidence damaged, 10 unknown CA root"
+    "5 changed but not verified, 6 outcome unknown, 7 another run works in the folder, 8 outside the window, "
+    "9 evidence damaged, 10 unknown CA root"
 )
 
 

@@ -71,18 +71,7 @@ class Result:
     def state(self) -> str:
         """Say in words how the account stands: this walk and the reports of earlier ones in its folder."""
         code = outcome.worst([self.code, *map(outcome.code, self.reports.values())])
-        return _STATES.get(code, f"ended with exit code {code}")
-
-
-_STATES = {
-    0: "done",
-    2: "bad parameters",
-    3: "refused",
-    4: "done, with something unread or stopped",
-    5: "changed, not verified",
-    6: "outcome unknown",
-    9: "evidence damaged",
-}
+        return outcome.in_words(code)
 
 
 def job(account: str, *, base: Path, first: str, last: str, values: Mapping[str, Any], name: str = "") -> Job:

@@ -8,6 +8,7 @@ RdscaError (1: a defect, or not told apart further)
 │   └── Unreachable       a database, an endpoint or AWS did not answer
 ├── NotVerified (5)       changed, but not seen to work
 ├── OutcomeUnknown (6)    a change was asked for and nobody knows what became of it
+├── Locked (7)            another run works in this folder
 ├── OutsideWindow (8)     frozen, or outside the window
 ├── Damaged (9)           journal or evidence damaged or not writable
 └── UnknownRoot (10)      a CA root that needs approval
@@ -67,6 +68,12 @@ class OutcomeUnknown(RdscaError):
     """A change was asked for, and nobody knows yet what became of it."""
 
     code = 6
+
+
+class Locked(RdscaError):
+    """Another run works on the same thing."""
+
+    code = 7
 
 
 class OutsideWindow(RdscaError):

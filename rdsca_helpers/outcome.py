@@ -10,6 +10,15 @@ from .model import ProofReport, ProofVerdict, Report, Rotation, StepStatus
 
 # From the worst to the best: what may cost an outage first, what changed nothing last.
 WORST_FIRST = (6, 5, 9, 1, 4, 10, 7, 8, 3, 2, 0)
+_STATES = {
+    0: "done",
+    2: "bad parameters",
+    3: "refused",
+    4: "done, with something unread or stopped",
+    5: "changed, not verified",
+    6: "outcome unknown",
+    9: "evidence damaged",
+}
 _CHANGED = (StepStatus.ROTATED, StepStatus.SCHEDULED, StepStatus.STAGED)
 _GOOD = (ProofVerdict.VERIFIED, ProofVerdict.SCHEDULED)
 
@@ -17,6 +26,11 @@ _GOOD = (ProofVerdict.VERIFIED, ProofVerdict.SCHEDULED)
 def worst(codes: Iterable[int]) -> int:
     """Give the worst of some exit codes; 0 when there is none."""
     return min(codes, key=WORST_FIRST.index, default=0)
+
+
+def in_words(code: int) -> str:
+    """Say what an exit code means for an account."""
+    return _STATES.get(code, f"ended with exit code {code}")
 
 
 def failure(report: Report[Any]) -> RdscaError | None:

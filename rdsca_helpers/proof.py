@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 
 from .certs import ChainVerdict
-from .model import Client, ProofVerdict, Sessions
+from .model import Client, ProofVerdict, Sessions, utc
 
 
 def judge(api_ca: str | None, wire_ca: str | None, target_ca: str, shown: ChainVerdict) -> tuple[ProofVerdict, str]:
@@ -18,6 +19,14 @@ def judge(api_ca: str | None, wire_ca: str | None, target_ca: str, shown: ChainV
     if not shown.ok:
         return ProofVerdict.FAILED, shown.reason
     return ProofVerdict.VERIFIED, f"AWS and the wire agree on {target_ca}; {shown.reason}"
+
+
+def judge_pending(window_utc: str, now: datetime) -> tuple[ProofVerdict, str]:
+    """Say what a change that RDS still holds means: it waits for its window, or the window has passed it by."""
+    _, _, end = window_utc.partition("/")
+    if end and utc(end) < now:
+        return ProofVerdict.FAILED, f"the window {window_utc} has passed, and RDS still holds the change"
+    return ProofVerdict.SCHEDULED, f"RDS holds the change for the window {window_utc}"
 
 
 def loss(before: Sessions | None, after: Sessions | None) -> str:

@@ -16,6 +16,7 @@ PROMISED = {
     "Unreachable": 4,
     "NotVerified": 5,
     "OutcomeUnknown": 6,
+    "Locked": 7,
     "OutsideWindow": 8,
     "Damaged": 9,
     "UnknownRoot": 10,

@@ -14,7 +14,7 @@ from test_files import full_disk
 
 from rdsca_helpers.edge import folder
 from rdsca_helpers.edge.folder import Journal, RunFolder, check, read_journal, seal
-from rdsca_helpers.errors import Damaged, Refused, UsageError
+from rdsca_helpers.errors import Damaged, Locked, Refused, UsageError
 from rdsca_helpers.model import REPORTS, Inventory, Plan
 
 
@@ -255,7 +255,7 @@ def test_a_line_taken_out_put_in_or_moved_is_damage(tmp_path: Path) -> None:
 def test_a_second_writer_is_refused_while_the_first_writes(tmp_path: Path) -> None:
     with Journal(tmp_path / "j") as first:
         first.write("one")
-        with pytest.raises(Refused, match="in use by another run"):
+        with pytest.raises(Locked, match="in use by another run"):
             Journal(tmp_path / "j")
         first.write("two")
     written(tmp_path / "j", "three")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 from makers import NOW, empty_reports, every_report, instance, inventory
 from test_tables import HOSTILE, INVISIBLE
 
-from rdsca_helpers import pages
+from rdsca_helpers import pages, runbook
 from rdsca_helpers.model import REPORTS
 
 APPROVAL = {"plan": "0" * 64, "by": "Ada", "at": "2026-11-24T07:30:00Z", "note": "change 42"}
@@ -138,3 +139,14 @@ def test_a_step_that_did_not_run_counts_nothing_rather_than_zero(name: str) -> N
 def test_the_reasons_for_holding_are_summed_up_the_most_frequent_first() -> None:
     assert pages.held_reasons(None) == "no plan"
     assert pages.held_reasons(every_report("stopped")["plan"]).startswith("1: ")
+
+
+def test_the_fleets_page_says_of_each_folder_how_its_last_walk_ended(tmp_path: Path) -> None:
+    for account, record in (("111111111111", '{"code": 0}'), ("222222222222", '{"code": 6}'), ("333333333333", "")):
+        (tmp_path / account).mkdir()
+        if record:
+            (tmp_path / account / "run.json").write_text(record)
+    text = runbook.fleet_page(tmp_path).read_text()
+    assert "outcome unknown" in text
+    assert "stepped through by hand, or not ended" in text
+    assert "Not simply done: 222222222222, 333333333333" in text

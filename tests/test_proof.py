@@ -7,7 +7,7 @@ from makers import NEW, OLD, client, sessions, unread
 
 from rdsca_helpers import proof
 from rdsca_helpers.certs import ChainVerdict
-from rdsca_helpers.model import ProofVerdict, Sessions
+from rdsca_helpers.model import ProofVerdict, Sessions, utc
 
 GOOD = ChainVerdict(True, True, True, None, "chain, name and dates are good")
 
@@ -87,3 +87,10 @@ def test_sessions_that_cannot_be_read_any_more_are_a_loss_and_never_read_ones_pr
     assert proof.loss(seen(("app", True, 1)), None)
     assert proof.loss(unread(), seen(("app", True, 1))) == ""
     assert proof.loss(None, None) == ""
+
+
+def test_a_change_that_rds_still_holds_after_its_window_is_failed() -> None:
+    window = "2026-11-29T03:00:00Z/2026-11-29T03:30:00Z"
+    assert proof.judge_pending(window, utc("2026-11-29T03:10:00Z"))[0] is ProofVerdict.SCHEDULED
+    assert proof.judge_pending(window, utc("2026-11-29T03:31:00Z"))[0] is ProofVerdict.FAILED
+    assert proof.judge_pending("unknown", utc("2026-11-29T03:31:00Z"))[0] is ProofVerdict.SCHEDULED

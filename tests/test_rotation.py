@@ -22,7 +22,7 @@ import rdsca_helpers as rdsca
 from rdsca_helpers import outcome, plan
 from rdsca_helpers.edge.folder import RunFolder
 from rdsca_helpers.edge.run import Run
-from rdsca_helpers.errors import Damaged, OutcomeUnknown, Refused, Stopped, UsageError
+from rdsca_helpers.errors import Damaged, Locked, OutcomeUnknown, Refused, Stopped, UsageError
 from rdsca_helpers.lab import seed
 from rdsca_helpers.lab.seed import BILLING, CENTRAL, SHOP, WEST
 from rdsca_helpers.model import Confidence, Plan, Restart, Rotation, SessionReport, Sessions, StepStatus, Trust, now
@@ -400,6 +400,29 @@ def test_in_window_mode_the_change_is_scheduled_and_made_in_the_window(profile: 
     assert len(sent(profile)) == 1
 
 
+def test_next_does_not_go_on_while_the_canary_waits_for_its_window(profile: AwsSide, tmp_path: Path) -> None:
+    made = planned(tmp_path, "orders-db", "shop-sessions", when="window")
+    canary, later = sorted(made.rows, key=lambda r: r.wave or 0)
+    for _ in range(2):
+        report = rotate(tmp_path, wave="next")
+        assert [(s.instance, str(s.status)) for s in report.rows] == [(canary.instance, "scheduled")]
+    assert {name for _, name in sent(profile)} == {canary.instance}
+
+    profile.post("clock", advance=8 * 86400)
+
+    assert statuses(rotate(tmp_path, wave="next")) == ["rotated"]
+    rotate(tmp_path, wave="next")
+    assert [name for _, name in sent(profile)] == [canary.instance, later.instance]
+
+
+def test_a_later_wave_is_refused_while_the_canary_has_not_moved(profile: AwsSide, tmp_path: Path) -> None:
+    made = planned(tmp_path, "orders-db", "shop-sessions")
+    canary = next(r.instance for r in made.rows if r.wave == 1)
+    with pytest.raises(Refused, match=f"wave 1, where {canary} has not moved"):
+        rotate(tmp_path, wave="2")
+    assert sent(profile) == []
+
+
 # --- failures stop what would come after
 
 
@@ -581,7 +604,7 @@ def test_killed_while_it_waits_the_next_run_waits_on(profile: AwsSide, tmp_path:
 
 def test_a_second_writer_of_the_journal_is_refused(profile: AwsSide, tmp_path: Path) -> None:
     planned(tmp_path, "orders-db")
-    with RunFolder(tmp_path).journal(), pytest.raises(Refused, match="in use by another run"):
+    with RunFolder(tmp_path).journal(), pytest.raises(Locked, match="in use by another run"):
         rotate(tmp_path)
     assert sent(profile) == []
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import Damaged, Refused, UsageError
+from ..errors import Damaged, Locked, Refused, UsageError
 from ..model import REPORTS, Report, report_from_json, stamp, to_json, utc
 from .files import write_whole
 
@@ -115,7 +115,7 @@ class Journal:
             self._file = path.open("a+b", buffering=0)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Refused(f"{path} is in use by another run", "let that run end first") from None
+            raise Locked(f"{path} is in use by another run", "let that run end first") from None
         except OSError as e:
             raise Damaged(f"{path} cannot be written ({e.strerror})") from None
         self._file.seek(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,7 +59,7 @@ def fleet_page(base: Path, accounts: dict[str, tuple[str, str]] | None = None) -
     scope = dict(accounts or {})
     for path in sorted(base.iterdir()) if base.is_dir() else ():
         if path.is_dir() and path.name.isdigit() and len(path.name) == 12:
-            scope.setdefault(path.name, ("", "done"))
+            scope.setdefault(path.name, ("", _state(path)))
     if not scope:
         raise Refused(f"{base} holds no account's folder", "name the folder above the accounts as run_dir")
     rows: list[tuple[str, str, dict[str, Report[Any]], str]] = []
@@ -69,3 +70,14 @@ def fleet_page(base: Path, accounts: dict[str, tuple[str, str]] | None = None) -
             rows.append((account, name, {}, str(e)))
     folder.RunFolder(base).keep_text("index.html", pages.fleet_page(rows, now=now()))
     return base / "index.html"
+
+
+def _state(path: Path) -> str:
+    """Say how an account stands by the record of its last walk and the reports in its folder."""
+    try:
+        code = int(json.loads((path / "run.json").read_text(encoding="utf-8"))["code"])
+        return outcome.in_words(outcome.worst([code, *map(outcome.code, folder.reports(path).values())]))
+    except RdscaError as e:
+        return outcome.in_words(e.code)
+    except (OSError, ValueError, KeyError, TypeError):
+        return "stepped through by hand, or not ended"

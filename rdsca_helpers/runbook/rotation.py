@@ -18,6 +18,7 @@ from ..model import Instance, Plan, PlanRow, Rotation, Step, StepStatus, Verdict
 from .planning import refuse_unfit
 
 _CHANGE_PATIENCE = 45 * 60.0  # seconds until a change that was sent is called unknown
+_STAGE_PATIENCE = 120.0  # seconds until RDS must show a change that waits for the window
 _PAUSES = (0.3, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # between looks at a change under way; the last one goes on
 
 
@@ -32,8 +33,8 @@ def rotate(run: Run, plan: Plan, *, say: Callable[[str], None] = print) -> Rotat
     refuse_unfit(plan, run.account)
     ready = [row for row in plan.rows if row.verdict is Verdict.READY]
     if run.action == "show":
-        finished = _finished(journaled(plan, journal_of(run.folder.path)))
-        rows = [r for r in _of_wave(ready, run.wave, finished) if _key(r) not in finished]
+        last = journaled(plan, journal_of(run.folder.path))
+        rows = [r for r in _of_wave(ready, run.wave, _moved(last)) if _key(r) not in _settled(last)]
         _refuse_many(len(rows), run, plan)
         steps = [_step(r, StepStatus.WOULD_ROTATE, r.cli) for r in rows]
         return _rotation(run, plan, steps)
@@ -70,8 +71,8 @@ def _step(row: PlanRow, status: StepStatus, detail: str, request_id: str = "") -
     )
 
 
-def _of_wave(ready: Sequence[PlanRow], wave: str, finished: set[str]) -> list[PlanRow]:
-    """Give the rows of the wave that was asked for, in order; "next" is the first that is not finished."""
+def _of_wave(ready: Sequence[PlanRow], wave: str, moved: set[str]) -> list[PlanRow]:
+    """Give the rows of the wave that was asked for, in order; "next" is the first that has not all moved."""
     rows = sorted(ready, key=lambda r: (r.wave or 0, r.region, r.instance))
     if wave == "all":
         return rows
@@ -80,7 +81,7 @@ def _of_wave(ready: Sequence[PlanRow], wave: str, finished: set[str]) -> list[Pl
         if int(wave) not in numbers:
             raise UsageError(f"the plan has no wave {wave}", f"it has {', '.join(map(str, numbers)) or 'none'}")
         return [r for r in rows if r.wave == int(wave)]
-    number = next((n for n in numbers if any(_key(r) not in finished for r in rows if r.wave == n)), None)
+    number = next((n for n in numbers if any(_key(r) not in moved for r in rows if r.wave == n)), None)
     return [r for r in rows if r.wave == number]
 
 
@@ -107,7 +108,13 @@ def journaled(plan: Plan, entries: Iterable[Mapping[str, Any]]) -> dict[str, Map
     return {e["step"]: e for e in entries if e.get("plan") == plan.digest and "step" in e}
 
 
-def _finished(last: Mapping[str, Mapping[str, Any]]) -> set[str]:
+def _moved(last: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Give the instances that are on the new CA."""
+    return {key for key, e in last.items() if e["event"] == StepStatus.ROTATED}
+
+
+def _settled(last: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Give the instances for which nothing is left to send: on the new CA, or waiting for their window."""
     return {key for key, e in last.items() if e["event"] in (StepStatus.ROTATED, StepStatus.SCHEDULED)}
 
 
@@ -119,9 +126,11 @@ class _Rotator:
         self.last = journaled(plan, journal.entries)
 
     def carry_out(self, ready: Sequence[PlanRow]) -> list[Step]:
-        finished = _finished(self.last)
-        rows = _of_wave(ready, self.run.wave, finished)
-        _refuse_many(len([r for r in rows if _key(r) not in finished]), self.run, self.plan)
+        moved = _moved(self.last)
+        rows = _of_wave(ready, self.run.wave, moved)
+        if self.run.wave.isdigit():
+            self._refuse_early(ready, moved)
+        _refuse_many(len([r for r in rows if _key(r) not in _settled(self.last)]), self.run, self.plan)
         steps: list[Step] = []
         for number in sorted({r.wave or 0 for r in rows}):
             wave = self._wave([r for r in rows if r.wave == number])
@@ -129,6 +138,16 @@ class _Rotator:
             if any(s.status in (StepStatus.REFUSED, StepStatus.FAILED, StepStatus.UNKNOWN) for s in wave):
                 break
         return steps
+
+    def _refuse_early(self, ready: Sequence[PlanRow], moved: set[str]) -> None:
+        """Refuse a wave by number while an earlier one, the canary above all, has not moved."""
+        waiting = [r for r in ready if (r.wave or 0) < int(self.run.wave) and _key(r) not in moved]
+        if waiting:
+            first = min(waiting, key=lambda r: r.wave or 0)
+            raise Refused(
+                f"wave {self.run.wave} comes after wave {first.wave}, where {first.instance} has not moved yet",
+                f"rotate wave {first.wave} first, or let its window pass and run it again",
+            )
 
     def _wave(self, rows: Sequence[PlanRow]) -> list[Step]:
         """Send the requests of one wave, then wait for all that were sent; stop sending at the first that fails."""
@@ -148,9 +167,9 @@ class _Rotator:
         """Send the one request for *row*, unless the journal holds one already; ``None`` means: wait for it."""
         before = self.last.get(_key(row))
         event = before["event"] if before else ""
-        if before and event in (StepStatus.ROTATED, StepStatus.SCHEDULED):
-            return _step(row, StepStatus(event), "done by an earlier run", before.get("request_id", ""))
-        if event == "sent":
+        if before and event == StepStatus.ROTATED:
+            return _step(row, StepStatus.ROTATED, "done by an earlier run", before.get("request_id", ""))
+        if event in ("sent", StepStatus.SCHEDULED):
             self.say(f"{_key(row)}: a request was sent by an earlier run; waiting for it")
             return None
         if event in ("intent", StepStatus.UNKNOWN, StepStatus.FAILED):
@@ -190,9 +209,9 @@ class _Rotator:
         The waiter ``db_instance_available`` is of no use: right after the request the status still is available.
         """
         request_id = str(self.last.get(_key(row), {}).get("request_id", ""))
-        deadline = time.monotonic() + _CHANGE_PATIENCE
+        began = time.monotonic()
         pauses, hits, last = iter(_PAUSES), 0, "unknown"
-        while time.monotonic() < deadline:
+        while time.monotonic() < began + _CHANGE_PATIENCE:
             try:
                 seen = self._read(row)
             except Refused as e:  # credentials that AWS no longer takes do not mend by waiting
@@ -209,6 +228,10 @@ class _Rotator:
                     return self._end(row, StepStatus.ROTATED, f"on {row.to_ca}, until {ends}", request_id)
                 if hits == 2:
                     return self._end(row, StepStatus.SCHEDULED, f"in the window {row.window_utc}", request_id)
+                lost = row.when == "window" and not (made or staged) and seen.status == "available"
+                if lost and time.monotonic() > began + _STAGE_PATIENCE:
+                    detail = f"RDS neither holds the change for the window nor has made it; it is on {seen.ca}"
+                    return self._end(row, StepStatus.UNKNOWN, detail, request_id)
                 if seen.status in ("failed", "incompatible-parameters", "incompatible-network", "storage-full"):
                     return self._end(row, StepStatus.FAILED, f"its status is {seen.status}", request_id)
             time.sleep(next(pauses, _PAUSES[-1]))

@@ -68,8 +68,8 @@ class _Prover:
             return replace(found, detail=str(e))
         found = replace(found, api_ca=seen.ca)
         if seen.pending_ca == row.to_ca:
-            detail = f"RDS holds the change for the window {row.window_utc}"
-            return replace(found, verdict=ProofVerdict.SCHEDULED, detail=detail)
+            verdict, detail = proof.judge_pending(row.window_utc, now())
+            return replace(found, verdict=verdict, detail=detail)
         try:
             wire, after = self._look_and_count(seen, before)
         except RdscaError as e:
