@@ -51,7 +51,7 @@ def judge(instance: Instance, sessions: Sessions | None, *, target_ca: str, trus
     if instance.pending_ca:
         return Verdict.HELD, f"a change to {instance.pending_ca} is pending already; let it finish or take it back"
     if instance.ca == target_ca:
-        return Verdict.DONE, _done(instance, target_ca)
+        return _on_target(instance, target_ca)
     if obstacle := _obstacle(instance, target_ca):
         return Verdict.HELD, obstacle
     if sessions is None or sessions.tls is None or sessions.unknown is None:
@@ -70,13 +70,14 @@ def judge(instance: Instance, sessions: Sessions | None, *, target_ca: str, trus
 _ENDING = {Urgency.EXPIRED: "has expired", Urgency.DAYS_30: "ends within 30 days"}
 
 
-def _done(instance: Instance, target_ca: str) -> str:
+def _on_target(instance: Instance, target_ca: str) -> tuple[Verdict, str]:
+    """Judge an instance that needs no other CA: it is done, unless its own certificate is about to end."""
+    reason = f"already on {target_ca}"
     if instance.pending_action not in ("", "unknown"):
-        action = instance.pending_action
-        return f"already on {target_ca}; RDS waits for you to apply {action}, which renews the certificate"
+        reason += f"; RDS waits for you to apply {instance.pending_action}, which renews the certificate"
     if ending := _ENDING.get(instance.urgency):
-        return f"already on {target_ca}, but its certificate {ending}: find out why RDS has not renewed it"
-    return f"already on {target_ca}"
+        return Verdict.HELD, f"{reason}, but its certificate {ending}: find out why it was not renewed"
+    return Verdict.DONE, reason
 
 
 def _obstacle(instance: Instance, target_ca: str) -> str:

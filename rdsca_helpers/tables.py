@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from unicodedata import category
 
@@ -43,6 +43,7 @@ _ORDER = {
     "sessions": ("confidence", "region", "instance"),
     "plan": ("wave", "verdict", "region", "instance"),
 }
+_RANK = ("ready", "held", "done", "skipped", "full", "partial", "none")  # what asks for attention first
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's controls, formats (bidi, zero width), surrogates, separators
 
 
@@ -77,6 +78,8 @@ def _text(column: str, value: Any) -> str:
 
 
 def _sortable(value: Any) -> tuple[bool, str]:
+    if value in _RANK:
+        value = _RANK.index(value)
     return (value == "unknown", f"{value:06d}" if isinstance(value, int) else str(value))
 
 
@@ -95,7 +98,8 @@ def table(report: Report[Any]) -> Styler:
 
 def problems(report: Report[Any]) -> Styler:
     """Show what could not be read or done, and the remedy."""
-    return _styled(*problem_cells(report))
+    shown = _styled(*problem_cells(report))
+    return shown if report.problems else shown.set_caption("All that was asked for could be read and done.")
 
 
 def problem_cells(report: Report[Any]) -> tuple[list[str], list[dict[str, str]]]:
@@ -150,10 +154,11 @@ def _styled(columns: Iterable[str], rows: list[dict[str, str]]) -> Styler:
     for column in data.columns:
         if column in _TONED:
             styled = styled.map(lambda text, c=column: _TONES.get(tone(c, text), ""), subset=[column])
-    short: list[Hashable] = [c for c in data.columns if not data[c].map(len).gt(24).any()]
-    styled = styled.set_properties(subset=short, **{"white-space": "nowrap"})
+    for column in data.columns:
+        space = "normal" if data[column].map(len).gt(24).any() else "nowrap"
+        styled = styled.set_properties(subset=[column], **{"white-space": space})
     look = [
-        {"selector": "td", "props": "text-align: left; vertical-align: top; max-width: 34em; white-space: normal"},
+        {"selector": "td", "props": "text-align: left; vertical-align: top; max-width: 34em"},
         {"selector": "th", "props": "text-align: left"},
     ]
     return styled.set_table_styles(look)  # type: ignore[arg-type]

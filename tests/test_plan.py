@@ -19,6 +19,7 @@ from rdsca_helpers import plan as plans
 from rdsca_helpers.model import Confidence, Instance, Plan, PlanRow, Restart, SessionReport, Trust, Urgency, Verdict
 
 READY, HELD, DONE, SKIPPED = Verdict.READY, Verdict.HELD, Verdict.DONE, Verdict.SKIPPED
+SCR = "server-certificate-rotation"
 LACKING = (store("old-only"),)
 TRUSTING = (store("ready"),)
 
@@ -37,9 +38,9 @@ def test_tls_client_without_the_new_ca_holds_its_instance() -> None:
 
 def test_an_instance_on_the_target_whose_certificate_runs_out_is_not_called_done_without_a_word() -> None:
     said, why = verdict(instance(ca=NEW, urgency=Urgency.EXPIRED), sessions(tls=2))
-    assert said is DONE
+    assert said is HELD
     assert "has expired" in why
-    assert "expired" not in verdict(instance(ca=NEW, urgency=Urgency.OK), sessions(tls=2))[1]
+    assert verdict(instance(ca=NEW, urgency=Urgency.OK), sessions(tls=2))[0] is DONE
 
 
 def test_a_session_that_nobody_could_classify_holds_its_instance_like_a_tls_session() -> None:
@@ -104,9 +105,10 @@ def test_tls_clients_need_every_store_of_the_region_to_hold_the_target_ca(stores
     [
         ({"skip_reason": "RDS Proxy"}, SKIPPED, "RDS Proxy"),
         ({"skip_reason": "RDS Proxy", "ca": NEW}, SKIPPED, "RDS Proxy"),
-        ({"ca": NEW}, DONE, NEW),
-        ({"ca": NEW, "pending_action": "server-certificate-rotation"}, DONE, "server-certificate-rotation"),
-        ({"ca": NEW, "status": "stopped"}, DONE, NEW),
+        ({"ca": NEW, "urgency": Urgency.DAYS_90}, DONE, NEW),
+        ({"ca": NEW, "pending_action": SCR, "urgency": Urgency.DAYS_90}, DONE, SCR),
+        ({"ca": NEW, "pending_action": SCR, "urgency": Urgency.DAYS_30}, HELD, SCR),
+        ({"ca": NEW, "status": "stopped", "urgency": Urgency.DAYS_90}, DONE, NEW),
         ({"pending_ca": NEW}, HELD, "pending"),
         ({"ca": NEW, "pending_ca": OLD}, HELD, OLD),
         ({"ca": None}, HELD, "which CA"),
