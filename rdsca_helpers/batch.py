@@ -16,9 +16,9 @@ import yaml
 
 from . import kernels, outcome, parameters
 from .edge import folder as run_folder
-from .errors import Damaged, OutcomeUnknown, RdscaError, Refused, Stopped, UsageError, code_of
+from .errors import Damaged, NotVerified, OutcomeUnknown, RdscaError, Refused, Stopped, UsageError, code_of
 from .kernels import KERNELS, Ran
-from .model import REPORTS, Report, now, stamp
+from .model import REPORTS, ProofReport, Report, Rotation, StepStatus, now, stamp
 from .runbook import fleet_page
 from .runbook.rotation import journal_of
 
@@ -120,6 +120,12 @@ def walk(one: Job, *, say: Callable[[str], None]) -> Result:
         codes.append(line["code"])
         if line["error"]:
             skip_to = _next_after(notebook, line["code"])
+    if (
+        "06-verify" in one.notebooks
+        and any(line["notebook"] == "05-rotate" for line in lines)
+        and _unverified(one.folder)
+    ):
+        codes.append(NotVerified.code)
     result = Result(one, outcome.worst(codes), tuple(lines))
     _record(result, began)
     return result
@@ -171,6 +177,16 @@ def _under_way(folder: Path) -> bool:
     """Tell whether the journal announces a request whose end it does not hold."""
     last = {(e.get("plan"), e.get("step")): e["event"] for e in journal_of(folder)}
     return any(event in ("intent", "sent", "unknown") for event in last.values())
+
+
+def _unverified(folder: Path) -> bool:
+    """Tell whether a rotation changed something that no later proof has looked at."""
+    try:
+        rotation, proof = run_folder.RunFolder(folder).find(Rotation), run_folder.RunFolder(folder).find(ProofReport)
+    except RdscaError:
+        return False  # a damaged report has its own exit code
+    changed = rotation is not None and any(s.status is StepStatus.ROTATED for s in rotation.rows)
+    return changed and (proof is None or rotation is None or proof.made_at < rotation.made_at)
 
 
 def _next_after(notebook: str, code: int) -> str:

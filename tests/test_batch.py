@@ -163,6 +163,16 @@ def test_a_damaged_report_is_exit_9_and_a_file_that_is_not_there_exit_2(walked: 
     assert not (folder / "sessions.json").exists()
 
 
+def test_what_was_changed_and_could_not_be_verified_is_exit_5(walked: Walk, tmp_path: Path) -> None:
+    shutil.copytree(walked.folder, tmp_path / "runs" / SHOP)
+    (tmp_path / "runs" / SHOP / "proof.json").unlink()
+    words = ["--account", SHOP, "--profile", "lab", "--regions", "eu-west-1", "--run-dir", str(tmp_path / "runs")]
+    changing = ["--from", "05", "-p", "action", "apply", "-p", "wave", "all", "-p", "bundle", str(tmp_path / "no.pem")]
+    ended = rdsca("run", *words, *changing)
+    assert ended.code == 5, ended.out
+    assert "changed, not verified" in ended.out
+
+
 def test_one_accounts_trouble_stays_its_own_and_the_fleet_has_the_worst_code(profile: AwsSide, tmp_path: Path) -> None:
     file = tmp_path / "accounts.yml"
     file.write_text(
