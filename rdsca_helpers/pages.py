@@ -126,13 +126,18 @@ def _short(reason: str) -> str:
     return reason
 
 
-def fleet_page(accounts: Sequence[tuple[str, str, Mapping[str, Report[Any]], str]], *, now: datetime) -> str:
-    """Write the page of all accounts: (account id, name, reports, state) each, those without a report included."""
+def fleet_page(
+    accounts: Sequence[tuple[str, str, Mapping[str, Report[Any]], str]], *, links: Mapping[str, str], now: datetime
+) -> str:
+    """Write the page of all accounts: (account id, name, reports, state) each, those without a report included.
+
+    *links* says where each account's own page lies.
+    """
     rows = []
     for account, name, reports, state in accounts:
         counts = {k: str(v) for k, v in summary(reports).items()}
         counts["held and why"] = held_reasons(cast(Plan | None, reports.get("plan")))
-        facts = {"account": account, "name": name, "state": state, **counts, "page": f"{account}/report.html"}
+        facts = {"account": account, "name": name, "state": state, **counts, "page": links.get(account, "")}
         rows.append({k: tables.plain(v) for k, v in facts.items()})
     columns = ["account", "name", "state", "instances", "deadline", "ready", "rotated", "scheduled", "verified", "held"]
     grid = Grid([*columns, "not read", "held and why"], rows, links={"account": "page"})

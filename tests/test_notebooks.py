@@ -112,9 +112,7 @@ def by_hand(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     before = lab.get("calls")["mutating"]
     for file in FILES:
         folder = out / "runs/111111111111"
-        given = (
-            {"run_dir": str(folder.parent if file.stem == "90-fleet" else folder)} if file.stem != "00-start" else {}
-        )
+        given = {"run_dir": str(folder)} if file.stem != "00-start" else {}
         papermill.execute_notebook(str(file), str(out / file.name), given, progress_bar=False)
     assert stores == {p: p.read_bytes() for p in stores}
     return out, lab.get("calls")["mutating"] - before

@@ -12,6 +12,7 @@ from makers import NOW, empty_reports, every_report, instance, inventory
 from test_tables import HOSTILE, INVISIBLE
 
 from rdsca_helpers import pages, runbook
+from rdsca_helpers.edge import folder
 from rdsca_helpers.model import REPORTS
 
 APPROVAL = {"plan": "0" * 64, "by": "Ada", "at": "2026-11-24T07:30:00Z", "note": "change 42"}
@@ -39,7 +40,9 @@ def account_page(reports: Any, approval: Any = APPROVAL) -> str:
 
 
 def fleet(reports: Any, name: str = "shop", state: str = "done") -> str:
-    return pages.fleet_page([("111111111111", name, reports, state)], now=NOW)
+    return pages.fleet_page(
+        [("111111111111", name, reports, state)], links={"111111111111": "111111111111/report.html"}, now=NOW
+    )
 
 
 def is_tame(page: str) -> bool:
@@ -121,8 +124,11 @@ def test_the_approval_the_digest_and_the_time_are_on_the_page() -> None:
 
 def test_the_fleet_shows_an_account_that_left_no_report_as_unknown_and_not_as_zero() -> None:
     page = pages.fleet_page(
-        [("111111111111", "shop", every_report(), "done"), ("222222222222", "bank", {}, "refused")], now=NOW
+        [("111111111111", "shop", every_report(), "done"), ("222222222222", "bank", {}, "refused")],
+        links={"111111111111": "111111111111/report.html"},
+        now=NOW,
     )
+    assert page.count("href=") == 1
     text = Tags(page).text
     assert "222222222222" in text
     assert "Not simply done: 222222222222" in text
@@ -150,3 +156,15 @@ def test_the_fleets_page_says_of_each_folder_how_its_last_walk_ended(tmp_path: P
     assert "outcome unknown" in text
     assert "stepped through by hand, or not ended" in text
     assert "Not simply done: 222222222222, 333333333333" in text
+
+
+def test_the_page_over_one_accounts_own_folder_lies_beside_it_and_leaves_its_seal_whole(tmp_path: Path) -> None:
+    own = tmp_path / "today"
+    kept = folder.RunFolder(own)
+    for one in every_report().values():
+        kept.keep(one)
+    folder.seal(own, now=NOW)
+    page = runbook.fleet_page(own)
+    assert page == tmp_path / "index.html"
+    assert 'href="today/report.html"' in page.read_text()
+    assert folder.check(own) == []

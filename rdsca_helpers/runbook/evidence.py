@@ -55,21 +55,27 @@ def fleet_page(base: Path, accounts: dict[str, tuple[str, str]] | None = None) -
     """Write ``index.html`` over the account folders below *base*.
 
     *accounts* maps the ids of those in scope to name and state; without it the folders that are there are taken.
+    A *base* that is one account's folder itself gets its page beside it, for a page inside would break its seal.
     """
-    scope = dict(accounts or {})
-    for path in sorted(base.iterdir()) if base.is_dir() else ():
-        if path.is_dir() and path.name.isdigit() and len(path.name) == 12:
-            scope.setdefault(path.name, ("", _state(path)))
+    folders = {p.name: p for p in _folders_in(base) if p.name.isdigit() and len(p.name) == 12}
+    if not folders and not accounts and (own := folder.reports(base)):
+        folders, base = {next(iter(own.values())).account: base}, base.parent
+    scope = {name: ("", _state(path)) for name, path in folders.items()} | (accounts or {})
     if not scope:
         raise Refused(f"{base} holds no account's folder", "name the folder above the accounts as run_dir")
     rows: list[tuple[str, str, dict[str, Report[Any]], str]] = []
     for account, (name, state) in sorted(scope.items()):
         try:
-            rows.append((account, name, folder.reports(base / account), state))
+            rows.append((account, name, folder.reports(folders.get(account, base / account)), state))
         except RdscaError as e:  # one account's damage is its own row, not the end of the page
             rows.append((account, name, {}, str(e)))
-    folder.RunFolder(base).keep_text("index.html", pages.fleet_page(rows, now=now()))
+    links = {account: f"{path.name}/report.html" for account, path in folders.items()}
+    folder.RunFolder(base).keep_text("index.html", pages.fleet_page(rows, links=links, now=now()))
     return base / "index.html"
+
+
+def _folders_in(base: Path) -> list[Path]:
+    return sorted(p for p in base.iterdir() if p.is_dir()) if base.is_dir() else []
 
 
 def _state(path: Path) -> str:
