@@ -191,7 +191,7 @@ def _unverified(folder: Path) -> bool:
 
 def _next_after(notebook: str, code: int) -> str:
     """Give the notebook with which the walk goes on after *notebook* stopped."""
-    if notebook == "05-rotate" and code != Refused.code:
+    if notebook == "05-rotate" and code not in (Refused.code, UsageError.code):
         return "06-verify"
     return "07-evidence"
 
@@ -213,6 +213,9 @@ def _record(result: Result, began: datetime) -> None:
     run_folder.RunFolder(folder).keep_text("run.json", json.dumps(record, indent=1) + "\n")
     if (folder / run_folder.MANIFEST).exists():
         run_folder.seal(folder, now=now())
+
+
+_ENTRY = ("account_id", "name", "role", "regions", "tags", "vars", "email", "display_name", "external_id")
 
 
 def accounts(path: str) -> list[dict[str, Any]]:
@@ -237,6 +240,8 @@ def accounts(path: str) -> list[dict[str, Any]]:
         where = f"entry {number} of {path}"
         if not isinstance(entry, dict) or "account_id" not in entry:
             raise UsageError(f"{where} has no account_id")
+        if strange := [str(key) for key in entry if key not in _ENTRY]:
+            raise UsageError(f"{where} has unknown keys: {', '.join(strange)}", f"known are {', '.join(_ENTRY)}")
         shapes = {"vars": dict, "regions": list, "role": str, "name": str}
         for key, shape in shapes.items():
             if not isinstance(entry.get(key, shape()), shape):
@@ -260,6 +265,8 @@ def fleet_jobs(
     jobs = []
     for entry in entries:
         own = {**values, **entry.get("vars", {})}
+        if {"account", "run_dir"} & own.keys():
+            raise UsageError(f"account {entry['account_id']}: account and run_dir are no vars", "use account_id")
         if entry.get("role"):
             own["role"] = entry["role"]
         if entry.get("regions") and "regions" not in values:
@@ -304,6 +311,9 @@ def fleet(jobs: Sequence[Job], *, workers: int, say: Callable[[str], None]) -> t
     """Walk a fleet and write its page; gives the worst account's exit code, the results and the page's path."""
     results = walk_all(jobs, workers=workers, say=say)
     base = jobs[0].base
-    base.mkdir(parents=True, exist_ok=True)
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise Damaged(f"{base} cannot be made ({e.strerror})") from None
     page = fleet_page(base, {r.job.account: (r.job.name, r.state) for r in results})
     return outcome.worst([r.code for r in results]), results, page

@@ -29,8 +29,8 @@ def demo(base: Path, *, say: Callable[[str], None]) -> tuple[int, list[batch.Res
         say(f"the earlier {base} is kept as {kept}")
     world = Path(".lab") / "demo"
     say("starting the practice world: AWS, databases and their clients, all on this machine")
-    control.start(world, say=lambda line: say(f"  {line}"))
     try:
+        control.start(world, say=lambda line: say(f"  {line}"))
         os.environ.update(control.environment(world))
         return _walks(base, str(world.resolve() / "accounts.yml"), say)
     finally:

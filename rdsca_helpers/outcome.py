@@ -17,7 +17,9 @@ _STATES = {
     4: "done, with something unread or stopped",
     5: "changed, not verified",
     6: "outcome unknown",
-    9: "evidence damaged",
+    7: "another run works in its folder",
+    9: "evidence damaged, or its folder not writable",
+    10: "a CA root needs approval",
 }
 _CHANGED = (StepStatus.ROTATED, StepStatus.SCHEDULED, StepStatus.STAGED)
 _GOOD = (ProofVerdict.VERIFIED, ProofVerdict.SCHEDULED)

@@ -86,6 +86,7 @@ def test_an_account_without_its_leading_zeros_is_filled_up(tmp_path: Path) -> No
         ("accounts: [{account_id: '111111111111', regions: [[a]]}]", "regions takes a list of names"),
         ("accounts: [{account_id: '111111111111', vars: [a]}]", "vars takes a dict"),
         ("accounts: [{account_id: '111111111111', role: [a]}]", "role takes a str"),
+        ("accounts: [{account_id: '111111111111', regoins: [eu-west-1]}]", "unknown keys: regoins"),
         ("accounts: [{account_id: '111111111111'}, {account_id: 111111111111}]", "entry 2 .*stands in the file twice"),
     ],
 )
@@ -94,6 +95,13 @@ def test_a_wrong_accounts_file_is_named_with_the_entry(tmp_path: Path, text: str
     file.write_text(text)
     with pytest.raises(UsageError, match=message):
         batch.accounts(str(file))
+
+
+@pytest.mark.parametrize("name", ["account", "run_dir"])
+def test_vars_cannot_say_which_account_or_folder_it_is(tmp_path: Path, name: str) -> None:
+    entries = [{"account_id": SHOP, "vars": {name: "222222222222"}}]
+    with pytest.raises(UsageError, match="account and run_dir are no vars"):
+        batch.fleet_jobs(entries, base=tmp_path, first="01", last="01", values={})
 
 
 def test_an_accounts_file_that_cannot_be_read_is_exit_2(tmp_path: Path) -> None:

@@ -334,6 +334,22 @@ def test_a_lab_that_is_stopped_while_it_starts_leaves_nothing(tmp_path: Path) ->
     assert read_state(tmp_path) is None
 
 
+def test_ctrl_c_while_a_lab_starts_leaves_nothing(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "rdsca_helpers", "lab", "start", "--dir", str(tmp_path / "lab")]
+    restored = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    starting = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, **restored)
+    while not (tmp_path / "lab/lab.json").exists():
+        time.sleep(0.02)
+    state = read_state(tmp_path / "lab")
+    assert state is not None
+    starting.send_signal(signal.SIGINT)
+    _, told = starting.communicate(timeout=60)
+    assert starting.returncode == 4, told
+    assert "interrupted" in told
+    assert not processes.runs(state["pid"], state["started"])
+    assert control.status(tmp_path / "lab") is None
+
+
 def test_a_pid_that_is_used_again_is_left_alone(tmp_path: Path) -> None:
     bystander = subprocess.Popen(["sleep", "60"])
     try:

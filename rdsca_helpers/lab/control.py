@@ -42,7 +42,12 @@ def start(folder: Path, port: int = 0, *, say: Callable[[str], None] = lambda _:
                 stderr=log,
                 start_new_session=True,
             )
-        return _wait(folder, daemon, say)
+        try:
+            return _wait(folder, daemon, say)
+        except BaseException:  # Ctrl-C while it starts: the daemon has a session of its own and would live on
+            processes.end(daemon.pid, processes.started(daemon.pid))
+            stop(folder)
+            raise
 
 
 def stop(folder: Path) -> bool:
