@@ -4,6 +4,7 @@ from .charts import before_after as picture_before_after
 from .charts import ca_mix as picture_ca_mix
 from .charts import deadlines as picture_deadlines
 from .charts import sessions as picture_sessions
+from .charts import trust as picture_trust
 from .edge.folder import check
 from .errors import RdscaError
 from .model import Inventory, Plan, ProofReport, Rotation, SessionReport, Trust
@@ -12,6 +13,7 @@ from .runbook import (
     check_sessions,
     check_stores,
     discover,
+    enable_performance_schema,
     fitness,
     fleet_page,
     keep,
@@ -23,7 +25,7 @@ from .runbook import (
     write_report,
 )
 from .start import start
-from .tables import checklist, clients, frame, meaning, problems, table
+from .tables import additions, advice, checklist, clients, commands, frame, meaning, problems, rejected, table
 
 __all__ = [
     "Inventory",
@@ -33,13 +35,17 @@ __all__ = [
     "Rotation",
     "SessionReport",
     "Trust",
+    "additions",
+    "advice",
     "approve",
     "check",
     "check_sessions",
     "check_stores",
     "checklist",
     "clients",
+    "commands",
     "discover",
+    "enable_performance_schema",
     "fitness",
     "fleet_page",
     "frame",
@@ -51,7 +57,9 @@ __all__ = [
     "picture_ca_mix",
     "picture_deadlines",
     "picture_sessions",
+    "picture_trust",
     "problems",
+    "rejected",
     "rotate",
     "seal",
     "start",

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import batch, pages
+from . import batch, pages, roots_command, trust_command
 from .edge.folder import check
 from .errors import RdscaError, UsageError
-from .lab import control, servers
+from .lab import control, servers, wire
 from .model import now
 from .runbook import approve, fitness
 
@@ -83,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
 
     checking = command("check", _check, "check an evidence folder: nothing missing, edited or out of order")
     checking.add_argument("run_dir", type=Path, help="the account's folder, which holds manifest.json")
+
+    trust_command.add_parser(command, _say)
+    roots_command.add_parser(command, _say)
 
     doctor = command("doctor", _doctor, "say what on this machine would hinder a run, and the remedy")
     doctor.add_argument("--profile", default="", help="AWS profile to try")
@@ -181,6 +184,8 @@ def _doctor(options: argparse.Namespace) -> int:
     for kind in ("postgres", "mariadb", "mysql"):
         why = servers.why_missing(kind)
         _say(f"{'note' if why else 'ok  '} practice {kind}: {why or 'found'}")
+    for kind in wire.STAND_INS:
+        _say(f"ok   practice {kind}: a stand-in, for want of the real one")
     return 0 if all(one.good for one in checks) else 4
 
 
@@ -199,6 +204,8 @@ def _lab(options: argparse.Namespace) -> int:
             _say("no practice world runs here")
             return 4
         _say(f"the practice world answers at {status['url']}, process {status['pid']}")
+        for server in status["children"]:
+            _say(f"{server['kind']} {server['version']} behind {server['instance']}, port {server['port']}")
     return 0
 
 

@@ -7,22 +7,25 @@ import binascii
 import hashlib
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509 import verification
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 _BLOCK = re.compile(
     r"^-----BEGIN (?P<label>[A-Z0-9 ]+)-----[ \t]*$(?P<body>.*?)^-----END (?P=label)-----[ \t]*$", re.S | re.M
 )
 _INDENTED = re.compile(r"^(?!-----).+-----BEGIN ", re.M)
-_GAP = re.compile(r"\S[ \t]*\n[ \t]*\n\s*\S")  # an empty line ends a PEM header, so what stood above it is none
+_GAP = re.compile(r"(?:\S|\A\n)[ \t]*\n[ \t]*\n\s*\S")  # an empty line ends a PEM header: what is above it is none
 _MARK_IN_BYTES = "\udcef\udcbb\udcbf"  # a byte order mark in a file that was read as ASCII with surrogateescape
 REFUSED = "OpenSSL refuses the whole file"  # how a complaint ends after which no client of OpenSSL connects
 
@@ -40,7 +43,6 @@ class Certificate:
     not_after: datetime
     key: str
     is_ca: bool
-    self_signed: bool
     names: tuple[str, ...]
 
     @property
@@ -50,6 +52,12 @@ class Certificate:
         lines = [body[i : i + 64] for i in range(0, len(body), 64)]
         return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])
 
+    @cached_property
+    def self_signed(self) -> bool:
+        """True when its own key signed it; found out when first asked, because that costs more than all else."""
+        with _quiet():
+            return _self_signed(x509.load_der_x509_certificate(self.der))
+
     @property
     def is_root(self) -> bool:
         """True for a self-signed CA certificate, the only kind that AWS advises to trust."""
@@ -58,13 +66,19 @@ class Certificate:
 
 def read_der(der: bytes) -> Certificate:
     """Read one DER certificate; raises ``ValueError`` when it is none."""
-    with warnings.catch_warnings():
-        # Starfield G2, the root of RDS Proxy, has serial number 0; cryptography warns at each read.
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-        try:
+    try:
+        with _quiet():
             return _certificate(x509.load_der_x509_certificate(der), der)
-        except x509.DuplicateExtension as e:
-            raise ValueError(str(e)) from None
+    except (x509.DuplicateExtension, x509.InvalidVersion) as e:
+        raise ValueError(str(e)) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep cryptography's warnings back: Starfield G2, the root of RDS Proxy, has serial number 0."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _certificate(cert: x509.Certificate, der: bytes) -> Certificate:
@@ -76,10 +90,9 @@ def _certificate(cert: x509.Certificate, der: bytes) -> Certificate:
         issuer=_name(cert.issuer),
         not_before=cert.not_valid_before_utc,
         not_after=cert.not_valid_after_utc,
-        key=_key(cert),
+        key=key_name(cert),
         is_ca=_is_ca(cert),
-        self_signed=_self_signed(cert),
-        names=_dns_names(cert),
+        names=_alternative_names(cert, x509.DNSName),
     )
 
 
@@ -112,13 +125,18 @@ def read_pem(text: str) -> tuple[list[Certificate], list[str]]:
 
 @dataclass(frozen=True)
 class ChainVerdict:
-    """Trust, name and dates of a served chain, each judged by itself; *root* is the anchor it leads to."""
+    """Trust, name and dates of a served chain, each judged by itself; *root* is the anchor it leads to.
+
+    *trusted* is the word of clients that take only roots as anchors, as OpenSSL does, *trusted_by_any* of those that
+    take any certificate of their store (OpenSSL's partial chain, the default of Python from 3.13 on).
+    """
 
     trusted: bool
     name_ok: bool
     dates_ok: bool
     root: Certificate | None
     reason: str
+    trusted_by_any: bool = False
 
     @property
     def ok(self) -> bool:
@@ -127,58 +145,102 @@ class ChainVerdict:
 
 
 def judge_chain(
-    chain: Sequence[Certificate], roots: Sequence[Certificate], *, name: str, now: datetime
+    chain: Sequence[Certificate], store: Sequence[Certificate], *, name: str, now: datetime
 ) -> ChainVerdict:
-    """Say whether a client that trusts only *roots* accepts *chain* for the host *name* at the time *now*.
+    """Say whether a client with the trust store *store* accepts *chain* for the host *name* at the time *now*.
 
-    The three verdicts are separate because their remedies are: a root to add, a name to use, a leaf to renew.
+    The verdicts are separate because their remedies are: a root to add, a name to use, a leaf to renew. ``ok`` and
+    ``root`` are about clients that trust only the roots of the store.
     """
     if not chain:
         return ChainVerdict(False, False, False, None, "no certificate was served")
     leaf = chain[0]
-    dates_ok = all(c.not_before <= now <= c.not_after for c in chain)
-    name_ok = any(_matches(pattern, name) for pattern in leaf.names)
-    root, why = _anchor(chain, [r for r in roots if r.is_root], now)
+    late = [c for c in chain if not c.not_before <= now <= c.not_after]
+    name_ok = any(matches(pattern, name) for pattern in leaf.names)
+    roots = [c for c in store if c.is_root]
+    root = _anchor(chain, roots, store, now)
     reasons = []
     if root is None:
-        reasons.append(f"its chain does not lead to a trusted root: {why}")
+        reasons.append(f"its chain does not lead to a trusted root: {_why_not(chain, roots)}")
     if not name_ok:
-        reasons.append(f"its certificate is for {', '.join(leaf.names) or 'no name'}, not for {name}")
-    if not dates_ok:
-        end = min(c.not_after for c in chain)
-        reasons.append(f"its certificate chain is out of date (ends {end:%Y-%m-%d})")
+        reasons.append(f"its certificate is for {_holder(leaf)}, not for {name}")
+    for c in late:
+        whose = "its certificate" if c is leaf else f"the CA certificate {c.subject} in its chain"
+        ends = f"was valid until {c.not_after:%Y-%m-%d}" if c.not_after < now else f"begins on {c.not_before:%Y-%m-%d}"
+        reasons.append(f"{whose} {ends}")
     return ChainVerdict(
-        root is not None, name_ok, dates_ok, root, "; ".join(reasons) or "chain, name and dates are good"
+        trusted=root is not None,
+        name_ok=name_ok,
+        dates_ok=not late,
+        root=root,
+        reason="; ".join(reasons) or "chain, name and dates are good",
+        trusted_by_any=root is not None or _anchor(chain, store, store, now) is not None,
     )
 
 
 def _anchor(
-    chain: Sequence[Certificate], roots: Sequence[Certificate], now: datetime
-) -> tuple[Certificate | None, str]:
-    """Find the root that *chain* leads to, with the reason when there is none.
+    chain: Sequence[Certificate], anchors: Sequence[Certificate], store: Sequence[Certificate], now: datetime
+) -> Certificate | None:
+    """Find the anchor that *chain* leads to; the way may lead over other certificates of the *store*.
 
-    Validity is judged apart, so the path is verified at a time at which the whole chain is in force, if there is one.
+    Name and dates are judged apart. So the path is verified for no name, which is what a client verifier does, and
+    at a time at which the whole chain is in force, if there is one.
     """
-    begin, end = max(c.not_before for c in chain), min(c.not_after for c in chain)
-    at = min(max(now, begin), end)
-    if not roots:
-        return None, "the trust store holds no root"
-    if begin > end:
-        return None, "its certificates were never in force all at the same time"
-    if not chain[0].names:
-        return None, "the server certificate names no host"
+    begin, end = _in_force(chain)
+    if not anchors or begin > end:
+        return None
+    others = [c for c in store if not c.is_root]
     load = x509.load_der_x509_certificate
-    policy = verification.PolicyBuilder().store(verification.Store([load(r.der) for r in roots])).time(at)
+    verifier = (
+        verification.PolicyBuilder()
+        .store(verification.Store([load(c.der) for c in anchors]))
+        .time(min(max(now, begin), end))
+        .extension_policies(ca_policy=verification.ExtensionPolicy.webpki_defaults_ca(), ee_policy=_SERVER)
+        .build_client_verifier()
+    )
     try:
-        verifier = policy.build_server_verifier(x509.DNSName(chain[0].names[0].replace("*", "any", 1)))
-    except ValueError:
-        return None, f"the server certificate is for {chain[0].names[0]}, which is no host name"
-    try:
-        path = verifier.verify(load(chain[0].der), [load(c.der) for c in chain[1:]])
-    except verification.VerificationError as e:
-        return None, f"{chain[-1].issuer} is not among the trusted roots ({e})"
+        path = verifier.verify(load(chain[0].der), [load(c.der) for c in (*chain[1:], *others)]).chain
+    except verification.VerificationError:
+        return None
     found = path[-1].public_bytes(Encoding.DER)
-    return next(r for r in roots if r.der == found), ""
+    return next(c for c in anchors if c.der == found)
+
+
+def _for_servers(_policy: verification.Policy, _leaf: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:
+    if usage is not None and ExtendedKeyUsageOID.SERVER_AUTH not in usage:
+        raise ValueError("its certificate is not meant for servers")
+
+
+_SERVER = verification.ExtensionPolicy.permit_all().may_be_present(
+    x509.ExtendedKeyUsage, verification.Criticality.AGNOSTIC, _for_servers
+)
+
+
+def _why_not(chain: Sequence[Certificate], roots: Sequence[Certificate]) -> str:
+    begin, end = _in_force(chain)
+    issuer = chain[-1].issuer
+    if begin > end:
+        return "its certificates were never in force all at the same time"
+    if not roots:
+        return "the trust store holds no root"
+    if len(chain) == 1 and not chain[0].self_signed:
+        return f"the server leaves out the CA certificate {issuer}, which signed its own"
+    if any(root.subject == issuer for root in roots):
+        return f"{issuer} is among the trusted roots by its name, and vouches for no such chain"
+    return f"{issuer} is not among the trusted roots"
+
+
+def _in_force(chain: Sequence[Certificate]) -> tuple[datetime, datetime]:
+    """Give the first and the last moment at which all of *chain* is valid; the first is later when there is none."""
+    return max(c.not_before for c in chain), min(c.not_after for c in chain)
+
+
+def _holder(leaf: Certificate) -> str:
+    """Say for whom *leaf* was issued; the common name does not count, clients ignore it."""
+    if leaf.names:
+        return ", ".join(leaf.names)
+    addresses = _alternative_names(x509.load_der_x509_certificate(leaf.der), x509.IPAddress)
+    return f"the IP address {', '.join(map(str, addresses))} only" if addresses else "no name at all"
 
 
 def _name(name: x509.Name) -> str:
@@ -186,7 +248,8 @@ def _name(name: x509.Name) -> str:
     return str(common[0].value) if common else name.rfc4514_string()
 
 
-def _key(cert: x509.Certificate) -> str:
+def key_name(cert: x509.Certificate) -> str:
+    """Name the public key by kind and size, such as ``RSA2048`` or ``EC secp384r1``."""
     try:
         public = cert.public_key()
     except UnsupportedAlgorithm:  # such as SM2; somebody else's certificate in a store is no reason to stop
@@ -215,59 +278,31 @@ def _self_signed(cert: x509.Certificate) -> bool:
     return True
 
 
-def _dns_names(cert: x509.Certificate) -> tuple[str, ...]:
+def issued_by(certificate: Certificate, issuer: Certificate) -> bool:
+    """Tell whether *issuer* signed *certificate*: by its name and by its key."""
+    if certificate.issuer != issuer.subject:
+        return False
+    with _quiet():
+        try:
+            x509.load_der_x509_certificate(certificate.der).verify_directly_issued_by(
+                x509.load_der_x509_certificate(issuer.der)
+            )
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            return False
+    return True
+
+
+def _alternative_names(cert: x509.Certificate, kind: type[x509.DNSName] | type[x509.IPAddress]) -> tuple[Any, ...]:
     try:
         names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
         return ()
-    return tuple(names.get_values_for_type(x509.DNSName))
+    return tuple(names.get_values_for_type(kind))
 
 
-def _matches(pattern: str, name: str) -> bool:
+def matches(pattern: str, name: str) -> bool:
     """Match a host name against a SAN as RFC 6125 has it: a star stands for one whole first label."""
     pattern, name = pattern.lower().rstrip("."), name.lower().rstrip(".")
     if not pattern.startswith("*."):
         return pattern == name
     return name.partition(".")[2] == pattern[2:] and "." in name
-
-
-def judge_store(
-    certificates: Sequence[Certificate],
-    complaints: Sequence[str],
-    root: Certificate,
-    offered: Mapping[str, str],
-    target_ca: str,
-) -> tuple[str, str]:
-    """Say what a store with *certificates* means for a client of OpenSSL when the server moves to *root*.
-
-    *offered* maps the region's CA ids to the SHA-1 thumbprints that RDS names. OpenSSL, libpq, the MySQL clients and
-    Node take only roots as anchors: a pinned subordinate or leaf is of no use there. What OpenSSL would not load
-    does not count as held; of a file with a broken block it loads nothing.
-    """
-    if broken := [c for c in complaints if c.endswith(REFUSED)]:
-        return "unreadable-by-client", "; ".join(broken)
-    held = {c.sha1: c for c in certificates if c.is_root}
-    others = sorted(ca for ca, thumbprint in offered.items() if thumbprint in held and ca != target_ca)
-    skipped = f" (and {'; '.join(complaints)})" if complaints else ""
-    if root.sha1 in held:
-        more = f", beside {', '.join(others)}" if others else ""
-        return ("both" if others else "ready"), f"it holds {root.subject}{more}{skipped}"
-    lacks = f"it lacks {root.subject}, SHA-256 {root.sha256[:16]}{skipped}"
-    if others:
-        return "old-only", f"{lacks}; it holds {', '.join(others)} of this region"
-    if complaints or not certificates:
-        return "unreadable-by-client", lacks
-    if pinned := [c.subject for c in certificates if not c.is_root]:
-        return "pin-only", f"{lacks}; it holds certificates that are no roots: {', '.join(pinned[:2])}"
-    kind, what = (
-        ("wrong-region", "roots of RDS, of other regions")
-        if _of_rds(certificates, root)
-        else ("public-only", "other CAs")
-    )
-    return kind, f"{lacks}; it holds {what}"
-
-
-def _of_rds(certificates: Sequence[Certificate], root: Certificate) -> bool:
-    """Tell whether one of the *certificates* is named as RDS names its roots, region and key aside."""
-    family = root.subject.partition(" RDS ")[0] + " RDS "
-    return any(c.subject.startswith(family) for c in certificates)

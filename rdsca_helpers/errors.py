@@ -16,6 +16,26 @@ RdscaError (1: a defect, or not told apart further)
 
 from __future__ import annotations
 
+from enum import StrEnum
+
+
+class Obstacle(StrEnum):
+    """What stood between us and a server's certificate."""
+
+    UNRESOLVED = "unresolved"  # its name leads nowhere
+    REFUSED = "refused"
+    BLACKHOLE = "blackhole"  # no answer to the connection attempt
+    SILENT = "silent"
+    SLOW = "slow"  # it answers, and does not come to an end
+    FLOOD = "flood"
+    GIANT = "giant packet"
+    RESET = "reset"
+    PLAINTEXT = "plaintext"  # after it had agreed to TLS
+    WRONG_PROTOCOL = "wrong protocol"
+    NO_TLS = "no tls"
+    TURNED_AWAY = "turned away"  # the database itself wants no connection
+    HANDSHAKE = "handshake"  # TLS itself did not come about
+
 
 class RdscaError(Exception):
     """Something that rdsca can name, with the remedy where there is one."""
@@ -55,7 +75,11 @@ class AccessDenied(Stopped):
 
 
 class Unreachable(Stopped):
-    """A database, an endpoint or AWS did not answer."""
+    """A database, an endpoint or AWS did not answer; *obstacle* is the kind, where the wire itself was looked at."""
+
+    def __init__(self, what: str, remedy: str = "", obstacle: Obstacle | None = None) -> None:
+        super().__init__(what, remedy)
+        self.obstacle = obstacle
 
 
 class NotVerified(RdscaError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from . import risk
-from .model import Instance, Restart, Urgency, stamp
+from .model import UNKNOWN, Instance, Restart, Urgency, stamp
 
 FOREIGN = ("neptune", "custom")  # listed among RDS instances, even with a CA, but their certificate is not from it
 RDS_CAS = "the server certificate of {what} comes from {whose}, not from an RDS CA; {remedy}"
@@ -85,6 +85,8 @@ def _instance(raw: dict[str, Any], clusters: Mapping[str, Any], facts: RegionFac
         ca=raw.get("CACertificateIdentifier"),
         iam=bool(raw.get("IAMDatabaseAuthenticationEnabled")),
         skip_reason=skip,
+        database=raw.get("DBName", ""),
+        **_groups(raw, clusters.get(cluster_id)),
     )
 
 
@@ -103,7 +105,41 @@ def _cluster(raw: dict[str, Any], facts: RegionFacts, now: datetime) -> Instance
         cluster=raw["DBClusterIdentifier"],
         ca=(raw.get("CertificateDetails") or {}).get("CAIdentifier"),
         iam=bool(raw.get("IAMDatabaseAuthenticationEnabled")),
+        database=raw.get("DatabaseName", ""),
+        **_groups({}, raw),
     )
+
+
+def _groups(raw: Mapping[str, Any], cluster: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Name the groups that hold the settings of an instance, and say whether their values are in force.
+
+    A cluster's group is in force on each member for itself, since each is rebooted for itself. An instance that is
+    on its way from one group to another has two of a kind: then the first is named, and is not in force.
+    """
+    found: dict[str, Any] = {}
+    status: dict[str, str] = {}
+
+    def take(name: str, groups: Sequence[Mapping[str, Any]], key: str, state: str) -> None:
+        if groups:
+            found[name] = groups[0].get(key)
+            status[name] = groups[0].get(state, UNKNOWN) if len(groups) == 1 else "changing"
+
+    take("parameter_group", raw.get("DBParameterGroups", ()), "DBParameterGroupName", "ParameterApplyStatus")
+    take("option_group", raw.get("OptionGroupMemberships", ()), "OptionGroupName", "Status")
+    if cluster and "DBClusterParameterGroup" in cluster:
+        found["cluster_parameter_group"] = cluster["DBClusterParameterGroup"]
+        status["cluster_parameter_group"] = _cluster_group_status(raw.get("DBInstanceIdentifier"), cluster)
+    return found | {"group_status": status}
+
+
+def _cluster_group_status(member: str | None, cluster: Mapping[str, Any]) -> str:
+    """Say what RDS says of the cluster's parameters on *member*, or on all members for the cluster itself."""
+    states = {
+        m.get("DBClusterParameterGroupStatus", UNKNOWN)
+        for m in cluster.get("DBClusterMembers", ())
+        if member in (None, m["DBInstanceIdentifier"])
+    }
+    return states.pop() if len(states) == 1 else UNKNOWN
 
 
 def _row(raw: dict[str, Any], facts: RegionFacts, now: datetime, *, ca: str | None, **known: Any) -> Instance:

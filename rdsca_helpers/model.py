@@ -63,6 +63,16 @@ class StepStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
+class ParameterStatus(StrEnum):
+    """What became of the change of a parameter for one instance."""
+
+    WOULD_CHANGE = "would change"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
 class ProofVerdict(StrEnum):
     """What verification saw."""
 
@@ -87,7 +97,9 @@ class Instance:
     """A DB instance, a Multi-AZ DB cluster, or a relative that is told apart and skipped.
 
     *cert_expires* is the server certificate's end (CertificateDetails.ValidTill), *ca_expires* the CA's
-    (DescribeCertificates); ``None`` means that AWS did not say.
+    (DescribeCertificates); ``None`` means that AWS did not say. *database* is the name it was created with (DBName).
+    *group_status* has, for each of the three fields of groups, what RDS says of it: only when it is in-sync are the
+    group's values in force.
     """
 
     account: str
@@ -117,6 +129,11 @@ class Instance:
     urgency: Urgency = Urgency.UNKNOWN
     secret: str = ""
     iam: bool = False
+    database: str = ""
+    parameter_group: str | None = None
+    cluster_parameter_group: str | None = None
+    option_group: str | None = None
+    group_status: dict[str, str] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -139,7 +156,10 @@ class Client:
 
 @dataclass(frozen=True, kw_only=True)
 class Sessions:
-    """The client sessions of one instance, own ones left out, and how sure the count is."""
+    """The client sessions of one instance, own ones left out, and how sure the count is.
+
+    *evidence* says what the row rests on: how many looks in which time, and what the server counted in between.
+    """
 
     region: str
     instance: str
@@ -147,6 +167,7 @@ class Sessions:
     confidence: Confidence
     clients: tuple[Client, ...] = ()
     remedy: str = ""
+    evidence: str = ""
     tls: int | None = None
     plain: int | None = None
     unknown: int | None = None
@@ -172,10 +193,42 @@ class Sessions:
             unknown=count(None),
         )
 
+    @property
+    def counted(self) -> bool:
+        """True when the server told of every session what it is; else nothing may be concluded from the counts."""
+        return self.tls is not None and self.plain is not None and self.unknown is not None
+
+    @property
+    def exposed(self) -> int:
+        """How many sessions use TLS or may use it; this says something only when they were *counted*."""
+        return (self.tls or 0) + (self.unknown or 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejection:
+    """Connections that failed because a client did not accept the certificate, or that lost their encryption.
+
+    *user* and *program* are empty where the server does not know them: a client that breaks off the handshake has
+    not said who it is.
+    """
+
+    host: str
+    reason: str
+    source: str
+    user: str = ""
+    program: str = ""
+    count: int = 1
+    last: datetime | None = None
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoreVerdict:
-    """What one trust store means for one region, target CA and family of clients."""
+    """What one trust store means for one region, target CA and family of clients.
+
+    *client* and *driver* are there when the clients file names who reads the store. *before* is the verdict before
+    this step added roots, empty when nothing was added; *missing_sha256* is what ``apply`` would still add. *root* and
+    *root_sha256* name the target's root in the region, and *replay* says what became of the chains that were served.
+    """
 
     store: str
     format: str
@@ -186,6 +239,13 @@ class StoreVerdict:
     reason: str
     added_sha256: tuple[str, ...] = ()
     backup: str = ""
+    client: str = ""
+    driver: str = ""
+    before: str = ""
+    missing_sha256: tuple[str, ...] = ()
+    root: str = ""
+    root_sha256: str = ""
+    replay: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +283,11 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """What AWS says and what the wire shows of one instance after the change."""
+    """What AWS says and what the wire shows of one instance after the change, and which clients reject it.
+
+    *rejected* are those that were seen; *rejections_read* says where they were looked for, and is empty when nothing
+    could be read. *broken_off* counts the TLS handshakes that clients broke off since the certificate was loaded.
+    """
 
     region: str
     instance: str
@@ -238,6 +302,29 @@ class Proof:
     cipher: str = ""
     sessions_before: int | None = None
     sessions_after: int | None = None
+    rejected: tuple[Rejection, ...] = ()
+    rejections_read: str = ""
+    broken_off: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterChange:
+    """What was done, or would be, to the parameter group of one instance.
+
+    *present* is the parameter as the group had it, *shared_with* the other instances that use the group and get the
+    change too, *cli* the AWS CLI lines that do the same.
+    """
+
+    region: str
+    instance: str
+    group: str
+    status: ParameterStatus
+    detail: str
+    present: str = ""
+    shared_with: tuple[str, ...] = ()
+    window_utc: str = ""
+    cli: tuple[str, ...] = ()
+    request_id: str = ""
 
 
 Row = TypeVar("Row")
@@ -315,8 +402,17 @@ class ProofReport(Report[Proof]):
     row = Proof
 
 
+@dataclass(frozen=True, kw_only=True)
+class ParameterReport(Report[ParameterChange]):
+    """What was done to parameter groups, or would be."""
+
+    kind = "parameters"
+    row = ParameterChange
+    action: str = "show"
+
+
 REPORTS: dict[str, type[Report[Any]]] = {
-    c.kind: c for c in (Inventory, SessionReport, Trust, Plan, Rotation, ProofReport)
+    c.kind: c for c in (Inventory, SessionReport, Trust, Plan, Rotation, ProofReport, ParameterReport)
 }
 SCHEMA = 1
 

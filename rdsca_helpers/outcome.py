@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .errors import NotVerified, OutcomeUnknown, RdscaError, Refused, Stopped
-from .model import ProofReport, ProofVerdict, Report, Rotation, StepStatus
+from .errors import NotVerified, OutcomeUnknown, RdscaError, Refused, Stopped, UnknownRoot
+from .model import ParameterReport, ParameterStatus, ProofReport, ProofVerdict, Report, Rotation, StepStatus, Trust
 
 # From the worst to the best: what may cost an outage first, what changed nothing last.
 WORST_FIRST = (6, 5, 9, 1, 4, 10, 7, 8, 3, 2, 0)
@@ -42,6 +42,11 @@ def failure(report: Report[Any]) -> RdscaError | None:
     if isinstance(report, ProofReport):
         bad = [p for p in report.rows if p.verdict not in _GOOD]
         return NotVerified(_list("not verified", [(p.instance, p.detail) for p in bad])) if bad else None
+    if isinstance(report, Trust):
+        unknown = sorted({(r.region, r.reason) for r in report.rows if r.verdict == "unknown-ca"})
+        return UnknownRoot(_list("unknown CA root", unknown)) if unknown else None
+    if isinstance(report, ParameterReport):
+        return _parameters(report)
     return None
 
 
@@ -63,6 +68,18 @@ def _rotation(report: Rotation) -> RdscaError | None:
     if stopped := rows(StepStatus.FAILED, StepStatus.REFUSED):
         kind = Stopped if rows(*_CHANGED, StepStatus.FAILED) else Refused
         return kind(_list("stopped", stopped))
+    return None
+
+
+def _parameters(report: ParameterReport) -> RdscaError | None:
+    def rows(*statuses: ParameterStatus) -> list[tuple[str, str]]:
+        return [(row.instance, row.detail) for row in report.rows if row.status in statuses]
+
+    if unknown := rows(ParameterStatus.UNKNOWN):
+        return OutcomeUnknown(_list("outcome unknown", unknown), "look at the parameter group in the console")
+    if report.action == "apply" and (refused := rows(ParameterStatus.REFUSED)):
+        kind = Stopped if rows(ParameterStatus.CHANGED) else Refused
+        return kind(_list("not changed", refused))
     return None
 
 

@@ -22,6 +22,7 @@ from .model import (
     Report,
     SessionReport,
     StepStatus,
+    Trust,
     Verdict,
     stamp,
 )
@@ -33,7 +34,9 @@ TITLES = {
     "plan": "4 Plan: what moves, in which wave, and what is held",
     "rotation": "5 Rotation: what was done",
     "proof": "6 Verification: what was seen afterwards",
+    "parameters": "Parameter groups: what was changed so that servers tell more",
 }
+_OPTIONAL = ("parameters",)  # a step that most runs do not need
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def account_page(reports: Mapping[str, Report[Any]], approval: Mapping[str, str]
         words = f"{approval.get('by', '?')} at {approval.get('at', '?')}  {approval.get('note', '')}"
         facts.append(("approved by", tables.plain(words)))
     sections = [_section(reports[kind], reports) for kind in TITLES if kind in reports]
-    if missing := [TITLES[kind] for kind in TITLES if kind not in reports]:
+    if missing := [TITLES[kind] for kind in TITLES if kind not in reports and kind not in _OPTIONAL]:
         sections.append(Section("Not run", f"These steps left no report: {'; '.join(missing)}."))
     return _render(
         title=f"CA rotation, account {any_report.account}",
@@ -180,6 +183,10 @@ def _section(report: Report[Any], reports: Mapping[str, Report[Any]]) -> Section
     grids = [Grid(columns, rows)]
     if isinstance(report, SessionReport):
         grids.append(Grid(*tables.client_cells(report), title="Clients"))
+    if isinstance(report, Trust):
+        grids.append(Grid(*tables.addition_cells(report), title="Roots added, or to be added"))
+    if isinstance(report, ProofReport) and any(row.rejected for row in report.rows):
+        grids.append(Grid(*tables.rejected_cells(report), title="Clients that reject the certificate or lost TLS"))
     if report.problems:
         grids.append(Grid(*tables.problem_cells(report), title="Could not be read or done"))
     meaning = tables.plain(report.meaning, most=tables.SENTENCE)
@@ -191,6 +198,8 @@ def _pictures(report: Report[Any], reports: Mapping[str, Report[Any]]) -> list[P
         return [charts.deadlines(report), charts.ca_mix(report)]
     if isinstance(report, SessionReport):
         return [charts.sessions(report)]
+    if isinstance(report, Trust) and report.rows:
+        return [charts.trust(report)]
     if isinstance(report, ProofReport) and isinstance(plan := reports.get("plan"), Plan):
         return [charts.before_after(plan, report)]
     return []

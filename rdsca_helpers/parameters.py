@@ -78,6 +78,13 @@ def _credentials(value: Any) -> str:
     return text
 
 
+def _store_password(value: Any) -> str:
+    text = _text(value)
+    if text != "auto" and not re.fullmatch(r"env:[A-Za-z_]\w*|file:.+", text):
+        raise ValueError("takes 'auto', 'env:NAME' or 'file:PATH', never a password")
+    return text
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One parameter: what a notebook's cell shows (*default*, *help*), and the *check* that every value passes."""
@@ -112,7 +119,17 @@ PARAMETERS = {
         Parameter(
             "reach", "", 'file that says through which host:port an endpoint is reached; "" asks the profile', _text
         ),
+        Parameter("samples", 1, "so many looks at each database; more of them catch clients that come and go", _count),
+        Parameter("sample_seconds", 30, "seconds from one look to the next", _count),
+        Parameter("instances", "", 'names with commas between them; "" takes all that need the change', _text),
         Parameter("stores", "", 'trust store files of the clients, commas between them; "" asks the profile', _text),
+        Parameter("clients", "", 'clients file: who reads which store, with which driver; "" asks the profile', _text),
+        Parameter(
+            "store_password",
+            "auto",
+            'of keystores: "auto" (changeit, or none), "env:NAME", "file:PATH"',
+            _store_password,
+        ),
         Parameter("bundle", "aws", 'RDS CA bundle: "aws", an https URL, or a file', _text),
     )
 }
@@ -121,13 +138,14 @@ _LOGIN = ("bundle", "credentials", "db_user", "reach")
 NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "00-start": ("profile",),
     "01-discover": _AWS,
-    "02-sessions": (*_AWS, *_LOGIN),
-    "03-trust-stores": (*_AWS, "target_ca", "bundle", "stores", "action"),
+    "02-sessions": (*_AWS, *_LOGIN, "samples", "sample_seconds"),
+    "03-trust-stores": (*_AWS, "target_ca", "bundle", "stores", "clients", "store_password", "action"),
     "04-plan": (*_AWS, "target_ca", "when", "max_targets"),
     "05-rotate": (*_AWS, "action", "wave", "max_targets"),
-    "06-verify": (*_AWS, *_LOGIN),
+    "06-verify": (*_AWS, *_LOGIN, "samples", "sample_seconds"),
     "07-evidence": ("account", "run_dir"),
     "90-fleet": ("run_dir",),
+    "92-performance-schema": (*_AWS, "instances", "action"),
 }
 
 

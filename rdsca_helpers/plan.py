@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from . import windows
+from .engines import EVERYBODY
 from .model import (
     Confidence,
     Instance,
@@ -33,6 +34,14 @@ LIFETIME = timedelta(hours=24)  # facts grow old: after a day a plan must be mad
 TRUSTING = ("ready", "both")  # store verdicts with which a client accepts the new CA
 
 
+def accepts(store: StoreVerdict) -> bool:
+    """Tell whether the client behind *store* will accept the new CA, whatever its settings turn out to be.
+
+    A client that does not verify counts only when the root is there: libpq's ``prefer`` would go on in clear text.
+    """
+    return store.verdict in TRUSTING or (store.verdict == "not-verifying" and not store.missing_sha256)
+
+
 @dataclass(frozen=True)
 class Trusted:
     """What the trust stores say for one region and target: *ok* is ``None`` when no store was shown."""
@@ -44,7 +53,8 @@ class Trusted:
 def judge(instance: Instance, sessions: Sessions | None, *, target_ca: str, trusted: Trusted) -> tuple[Verdict, str]:
     """Say whether *instance* may move to *target_ca* now, and why.
 
-    A client session that the engine could not classify counts as TLS: the safe reading.
+    A client session that the engine could not classify counts as TLS: the safe reading. That nobody was connected
+    says nothing of the clients that connect later, so then the trust stores decide alone.
     """
     if instance.skip_reason:
         return Verdict.SKIPPED, instance.skip_reason
@@ -54,17 +64,30 @@ def judge(instance: Instance, sessions: Sessions | None, *, target_ca: str, trus
         return _on_target(instance, target_ca)
     if obstacle := _obstacle(instance, target_ca):
         return Verdict.HELD, obstacle
-    if sessions is None or sessions.tls is None or sessions.unknown is None:
+    if sessions is None or not sessions.counted:
         why = f": {sessions.remedy}" if sessions and sessions.remedy else ""
         return Verdict.HELD, f"its client sessions could not be read{why}"
-    exposed = sessions.tls + sessions.unknown
     if trusted.ok:
-        return Verdict.READY, f"{trusted.reason} ({exposed} session(s) may use TLS)"
-    if exposed:
-        return Verdict.HELD, f"{exposed} session(s) may use TLS, and {trusted.reason}"
+        return Verdict.READY, f"{trusted.reason} ({_tls_use(sessions)})"
+    if sessions.exposed:
+        return Verdict.HELD, f"{_tls_use(sessions)}, and {trusted.reason}"
     if sessions.confidence is not Confidence.FULL:
-        return Verdict.HELD, f"not all of its sessions could be seen, and {trusted.reason}: {sessions.remedy}"
-    return Verdict.READY, f"none of the {sessions.plain} session(s) seen uses TLS"
+        return Verdict.HELD, f"its sessions are known in part only, and {trusted.reason}: {sessions.remedy}"
+    if not sessions.plain:
+        return Verdict.HELD, (
+            f"nobody was connected when rdsca looked, which is not nobody, and {trusted.reason}: "
+            "look longer (samples) or show the trust stores of its clients"
+        )
+    return Verdict.READY, _tls_use(sessions)
+
+
+def _tls_use(sessions: Sessions) -> str:
+    """Say who may use TLS; the row that stands for every client, where a setting decides, is no count of sessions."""
+    if any(client.user == EVERYBODY for client in sessions.clients):
+        return f"{'every' if sessions.exposed else 'no'} client may use TLS (a setting decides)"
+    if sessions.plain and not sessions.exposed:
+        return f"none of the {sessions.plain} session(s) seen uses TLS"
+    return f"{sessions.exposed} session(s) may use TLS"
 
 
 _ENDING = {Urgency.EXPIRED: "has expired", Urgency.DAYS_30: "ends within 30 days"}
@@ -97,10 +120,14 @@ def _obstacle(instance: Instance, target_ca: str) -> str:
 
 def trusted_in(region: str, target_ca: str, stores: Iterable[StoreVerdict]) -> Trusted:
     """Sum up what the stores mean for *region*: every one must accept *target_ca*, in every family of clients."""
-    mine = [s for s in stores if s.region == region and s.ca == target_ca]
+    here = [s for s in stores if s.region == region]
+    mine = [s for s in here if s.ca == target_ca]
+    if here and not mine:
+        others = ", ".join(sorted({s.ca for s in here}))
+        return Trusted(None, f"the trust stores were shown for {others} only: show them for {target_ca} too")
     if not mine:
         return Trusted(None, "no trust store was shown (parameter stores)")
-    if bad := sorted({s.store for s in mine if s.verdict not in TRUSTING}):
+    if bad := sorted({s.store for s in mine if not accepts(s)}):
         return Trusted(False, f"{len(bad)} trust store(s) lack {target_ca}: {', '.join(bad)}")
     count = len({s.store for s in mine})
     return Trusted(True, f"every trust store shown ({count}) holds {target_ca}")

@@ -14,6 +14,8 @@ from .edge.run import Run
 from .errors import Unreachable
 from .model import Problem, stamp
 
+_LISTS = {"stores", "instances"}  # given as text with commas
+
 
 def start(notebook: str, namespace: Mapping[str, Any]) -> Run:
     """Open the run of *notebook* with the parameters in *namespace*, which is the notebook's ``globals()``.
@@ -25,17 +27,16 @@ def start(notebook: str, namespace: Mapping[str, Any]) -> Run:
     aws = None
     if "regions" in values:
         aws = Aws(profile=str(values["profile"]), account=str(values["account"]), role=str(values["role"]))
-        for name in ("reach", "stores"):
+        for name in ("reach", "stores", "clients"):
             if values.get(name) == "":
                 values[name] = aws.settings.get(name, "")
-    kept: dict[str, Any] = {
-        k: v for k, v in values.items() if k not in ("profile", "role", "regions", "run_dir", "stores")
-    }
+    kept: dict[str, Any] = {k: v for k, v in values.items() if k not in ("profile", "role", "regions", "run_dir")}
+    for name in _LISTS & kept.keys():
+        kept[name] = tuple(part.strip() for part in kept[name].split(",") if part.strip())
     run = Run(
         notebook=notebook,
         folder=RunFolder(str(values.get("run_dir", "."))),
         started=datetime.now(UTC),
-        stores=tuple(filter(None, (p.strip() for p in str(values.get("stores", "")).split(",")))),
         **kept,
     )
     lines = [f"{name} = {value}" for name, value in values.items()]

@@ -13,6 +13,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,16 @@ from rdsca_helpers.lab.http import Server
 from rdsca_helpers.lab.pages import Pages
 from rdsca_helpers.lab.pki import Pki
 from rdsca_helpers.lab.world import World
+
+
+@cache
+def _session(_config: str, _profile: str) -> boto3.Session:
+    return boto3.Session()
+
+
+def boto() -> boto3.Session:
+    """Give a session of the AWS files that the environment names now; boto3's own keeps those that it read first."""
+    return _session(os.environ.get("AWS_CONFIG_FILE", ""), os.environ.get("AWS_PROFILE", ""))
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,7 @@ class AwsSide(RunningLab):
 
     def client(self, service: str = "rds", account: str = seed.SHOP, region: str = "eu-west-1", **config: Any) -> Any:
         """Make a real boto3 client for it."""
-        return boto3.client(
+        return boto().client(
             service,
             region_name=region,
             endpoint_url=self.url,
@@ -197,6 +208,7 @@ def walked(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Walk:
 def profile(aws: AwsSide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AwsSide:
     """The AWS side alone, with profile "lab" leading to it, its time flowing and its changes quick."""
     folder.write_aws_files(tmp_path / "profile", int(aws.url.rpartition(":")[2]))
+    folder.write_roots(tmp_path / "profile", aws.world.pki)
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "profile/aws/config"))

@@ -12,11 +12,15 @@ from rdsca_helpers.model import (
     Confidence,
     Instance,
     Inventory,
+    ParameterChange,
+    ParameterReport,
+    ParameterStatus,
     Plan,
     Problem,
     Proof,
     ProofReport,
     ProofVerdict,
+    Rejection,
     Restart,
     Rotation,
     SessionReport,
@@ -108,6 +112,13 @@ def proof(verdict: ProofVerdict = ProofVerdict.VERIFIED, name: str = "orders", *
     return Proof(region=REGION, instance=name, verdict=verdict, **({"detail": "a detail"} | facts))
 
 
+def parameter_change(
+    status: ParameterStatus = ParameterStatus.WOULD_CHANGE, name: str = "orders", **facts: Any
+) -> ParameterChange:
+    usual: dict[str, Any] = {"group": "own-mysql8", "detail": "a detail", "present": "0 (static)"}
+    return ParameterChange(region=REGION, instance=name, status=status, **(usual | facts))
+
+
 def report(kind: Any, *rows: Any, **facts: Any) -> Any:
     usual: dict[str, Any] = {"account": ACCOUNT, "regions": (REGION,), "made_at": NOW, "rows": rows}
     return kind(**(usual | facts))
@@ -161,7 +172,23 @@ def every_report(text: str = "plain") -> dict[str, Any]:
         "trust": report(Trust, store(text, store=text, reason=text), problems=problems, meaning=text),
         "plan": replace(plan, problems=problems, meaning=text),
         "rotation": report(Rotation, step(detail=text, request_id=text), problems=problems, meaning=text),
-        "proof": report(ProofReport, proof(detail=text, cipher=text), problems=problems, meaning=text),
+        "proof": report(
+            ProofReport,
+            proof(
+                detail=text,
+                cipher=text,
+                rejected=(Rejection(host=text, reason=text, source=text, user=text, program=text),),
+                rejections_read=text,
+            ),
+            problems=problems,
+            meaning=text,
+        ),
+        "parameters": report(
+            ParameterReport,
+            parameter_change(group=text, detail=text, present=text, shared_with=(text,), cli=(text,)),
+            problems=problems,
+            meaning=text,
+        ),
     }
 
 
@@ -173,4 +200,5 @@ def empty_reports() -> dict[str, Any]:
         "plan": plan_for(),
         "rotation": report(Rotation),
         "proof": report(ProofReport),
+        "parameters": report(ParameterReport),
     }

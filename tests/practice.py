@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from conftest import AwsSide
 
-from rdsca_helpers.lab import servers
+from rdsca_helpers.lab import folder as lab_folder
+from rdsca_helpers.lab import servers, wire
 from rdsca_helpers.lab.pki import Pki, Served
 
 REGION = "eu-west-1"
@@ -22,7 +26,9 @@ def certificate(pki: Pki, ca: str, days: float = 300) -> Served:
     return pki.issue(REGION, ca, [NAME], now - timedelta(days=60), now + timedelta(days=days))
 
 
-def prepared(kind: str, templates: Path, *, performance_schema: bool = True) -> servers.Server:
+def prepared(
+    kind: str, templates: Path, *, performance_schema: bool = True, options: Sequence[str] = ("--skip-name-resolve",)
+) -> servers.Server:
     """Make a server that is not started yet; without its program the test is skipped, and says why."""
     installation = servers.find(kind)
     if installation is None:
@@ -33,7 +39,31 @@ def prepared(kind: str, templates: Path, *, performance_schema: bool = True) -> 
         readonly_password=PASSWORDS["rdsca_ro"],
         app_password=PASSWORDS["app"],
         performance_schema=performance_schema,
+        options=options,
     )
+
+
+def put_behind(
+    aws: AwsSide, folder: Path, templates: Path, wishes: Sequence[wire.Wish]
+) -> contextlib.AbstractContextManager[dict[str, servers.Server]]:
+    """Put real servers behind endpoints of *aws*, and write the reach file in *folder*, where profile "lab" has it."""
+    behind = wire.Databases(
+        aws.world, aws.world.pki, templates, lambda: lab_folder.write_reach(folder, behind.endpoints())
+    )
+
+    @contextlib.contextmanager
+    def running() -> Iterator[dict[str, servers.Server]]:
+        aws.world.wire = behind
+        try:
+            for wish in wishes:
+                behind.start(wish, readonly_password=PASSWORDS["rdsca_ro"], app_password=PASSWORDS["app"])
+            for missing in behind.missing.values():
+                pytest.skip(missing)
+            yield {s.kind: s for s in behind.servers.values() if isinstance(s, servers.Server)}
+        finally:
+            behind.stop()
+
+    return running()
 
 
 def roots_file(folder: Path, pki: Pki, *cas: str) -> Path:

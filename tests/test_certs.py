@@ -1,4 +1,4 @@
-"""PEM read as strictly as OpenSSL, and chains and stores judged with openssl as the second opinion."""
+"""PEM read as strictly as OpenSSL, and chains judged with openssl as the second opinion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rdsca_helpers.certs import Certificate, judge_chain, judge_store, read_der, read_pem
+from rdsca_helpers.certs import Certificate, judge_chain, read_der, read_pem
 from rdsca_helpers.lab.pki import CURRENT, Pki
 
 DATA = Path(__file__).parent / "data"
@@ -398,94 +398,6 @@ def test_the_real_subordinate_that_rds_served_leads_to_the_root_of_the_real_bund
 
 
 # Stores
-
-
-def offered(pki: Pki, region: str = REGION) -> dict[str, str]:
-    return {ca: pki.thumbprint(region, ca) for ca in CURRENT}
-
-
-def verdict_on(pki: Pki, text: str) -> tuple[str, str]:
-    found, complaints = read_pem(text)
-    (root,) = roots_of(pki, REGION, RSA)
-    return judge_store(found, complaints, root, offered(pki), RSA)
-
-
-def test_a_store_is_judged_by_the_roots_that_a_client_of_openssl_takes_from_it(pki: Pki) -> None:
-    target, older = pki.root_pem(REGION, RSA), pki.root_pem(REGION, RSA4096)
-    leaf, subordinate, _ = (c.pem for c in chain_of(pki))
-    public = real("amazon-trust-services-roots.pem")
-    for text, expected in {
-        target: "ready",
-        target + public: "ready",
-        target + older: "both",
-        older: "old-only",
-        older + public: "old-only",
-        subordinate: "pin-only",
-        leaf + subordinate: "pin-only",
-        pki.bundle(OTHER): "wrong-region",
-        pki.bundle(OTHER) + public: "wrong-region",
-        public: "public-only",
-        "": "unreadable-by-client",
-        "<html>": "unreadable-by-client",
-    }.items():
-        verdict, reason = verdict_on(pki, text)
-        assert verdict == expected
-        assert reason
-
-
-def test_a_store_lacking_the_root_is_told_which_one_by_name_and_fingerprint(pki: Pki) -> None:
-    (root,) = roots_of(pki, REGION, RSA)
-    _, reason = verdict_on(pki, pki.root_pem(REGION, ECC))
-    assert root.subject in reason
-    assert root.sha256[:16] in reason
-    assert ECC in reason
-
-
-def test_a_root_of_the_same_name_with_another_key_is_not_the_root(
-    pki: Pki, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    impostor = Pki(tmp_path_factory.mktemp("impostor"), regions=(REGION,))
-    assert verdict_on(pki, impostor.root_pem(REGION, RSA))[0] == "wrong-region"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [lambda t: t[:-60], lambda t: t + THREE[:700], lambda t: t.replace("\n", "\r"), lambda t: t + FIRST[:200] + END],
-)
-def test_a_store_of_which_openssl_loads_nothing_never_counts_as_holding_the_root(
-    pki: Pki, tmp_path: Path, change: Callable[[str], str]
-) -> None:
-    text = change(pki.root_pem(REGION, RSA) + pki.root_pem(OTHER, RSA))
-    assert openssl_loads(text, tmp_path) is None
-    assert verdict_on(pki, text)[0] == "unreadable-by-client"
-
-
-def test_a_root_behind_an_indented_line_is_not_held_and_the_others_are(pki: Pki, tmp_path: Path) -> None:
-    target, other = pki.root_pem(REGION, RSA), pki.root_pem(REGION, ECC)
-    assert verdict_on(pki, " " + target + other)[0] == "old-only"
-    assert verdict_on(pki, " " + other + target)[0] == "ready"
-    assert len(openssl_loads(" " + target + other, tmp_path) or ()) == 1
-
-
-def test_a_store_that_reads_ready_lets_openssl_accept_the_servers_chain(pki: Pki, tmp_path: Path) -> None:
-    chain = chain_of(pki)
-    for text in (
-        pki.root_pem(REGION, RSA),
-        pki.bundle(),
-        pki.root_pem(REGION, ECC),
-        pki.bundle(OTHER),
-        chain[1].pem,
-        THREE,
-        " " + pki.root_pem(REGION, RSA) + pki.root_pem(REGION, ECC),
-    ):
-        file = tmp_path / "store.pem"
-        file.write_text(text)
-        leaf, rest = tmp_path / "leaf.pem", tmp_path / "rest.pem"
-        leaf.write_text(chain[0].pem)
-        rest.write_text("".join(c.pem for c in chain[1:]))
-        words = ["openssl", "verify", "-CAfile", file, "-no-CApath", "-no-CAstore", "-untrusted", rest, leaf]
-        accepts = subprocess.run(words, capture_output=True, check=False).returncode == 0
-        assert (verdict_on(pki, text)[0] in ("ready", "both")) == accepts, text[:40]
 
 
 def test_the_real_store_of_this_machine_reads_as_openssl_reads_it(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from makers import (
     NEW,
     NOW,
+    REGION,
     days,
     empty_reports,
     every_report,
@@ -20,12 +21,13 @@ from makers import (
     proof,
     report,
     sessions,
+    store,
     unread,
 )
 
 from rdsca_helpers import charts
 from rdsca_helpers.charts import Picture
-from rdsca_helpers.model import ProofReport, ProofVerdict, SessionReport, Urgency
+from rdsca_helpers.model import Confidence, ProofReport, ProofVerdict, SessionReport, Trust, Urgency
 
 
 def size(picture: Picture) -> tuple[int, int]:
@@ -41,6 +43,7 @@ def drawn(reports: dict[str, Any]) -> list[Picture]:
         charts.sessions(reports["sessions"]),
         charts.before_after(reports["plan"], reports["proof"]),
         charts.before_after(reports["plan"], None),
+        charts.trust(reports["trust"]),
     ]
 
 
@@ -63,16 +66,21 @@ def test_the_words_for_the_deadlines_count_each_urgency() -> None:
     assert "1 unknown" in alt
 
 
-def test_databases_that_could_not_be_asked_are_named_and_not_drawn_as_zero() -> None:
-    alt = charts.sessions(report(SessionReport, sessions("a", tls=3), unread("b"))).alt
-    assert "1 could not be asked" in alt
-    assert "TLS: a" in alt
-    assert "3" in alt
-    assert "b · " not in alt
+def test_a_database_that_told_nothing_is_drawn_as_such_and_another_as_one_where_nobody_was_seen() -> None:
+    part = sessions("d", plain=1, confidence=Confidence.PARTIAL)
+    found = report(SessionReport, unread("b"), sessions("c"), sessions("a", tls=3), part)
+    picture = charts.sessions(found)
+    assert "on 3 of 4 instance(s); 1 unknown" in picture.alt
+    assert (
+        f"TLS: a · {REGION} 3, d · {REGION} 0, c · {REGION} 0, b · {REGION} not told;" in picture.alt
+    )  # what presses is on top
+    said = {"d": "not all could be seen", "c": "nobody seen", "b": "unknown: not asked, or not told"}
+    assert picture.alt.endswith("".join(f"; {name} · {REGION}: {words}" for name, words in said.items()))
+    assert size(picture)[1] > size(charts.sessions(report(SessionReport, *found.rows[1:])))[1]
 
 
 def test_what_was_not_verified_counts_with_its_old_ca() -> None:
-    plan = plan_for(instance("a"), instance("b"))
+    plan = plan_for(instance("a"), instance("b"), stores=(store(),))
     seen = report(ProofReport, proof(name="a"), proof(ProofVerdict.DRIFT, "b"))
     alt = charts.before_after(plan, seen).alt
     assert f"{NEW}: before 0, planned 2, verified 1" in alt
@@ -90,3 +98,27 @@ def test_three_thousand_instances_are_a_picture_of_a_size_that_can_be_looked_at(
     assert size(charts.deadlines(inventory(*rows)))[1] < 20_000
     many = report(SessionReport, *(sessions(f"db-{i}", tls=i % 3) for i in range(3000)))
     assert size(charts.sessions(many))[1] < 20_000
+
+
+def test_the_trust_matrix_says_each_reader_and_region_and_shows_before_and_after_only_when_something_changed() -> None:
+    rows = [
+        store("ready", store="/etc/app/a.pem", client="orders"),
+        store("old-only", store="/etc/app/a.pem", client="orders", region="us-east-1"),
+    ]
+    alt = charts.trust(report(Trust, *rows)).alt
+    assert "a.pem · orders: eu-west-1 ready, us-east-1 old-only" in alt
+    assert "before" not in alt
+    rows[1] = replace(rows[1], verdict="ready", before="old-only")
+    alt = charts.trust(report(Trust, *rows)).alt
+    assert "before: app/a.pem · orders: eu-west-1 ready, us-east-1 old-only" in alt
+    assert "after: app/a.pem · orders: eu-west-1 ready, us-east-1 ready" in alt
+
+
+def test_stores_of_one_name_in_two_folders_are_two_rows_of_the_matrix() -> None:
+    alt = charts.trust(report(Trust, store("ready", store="/a/x.pem"), store("old-only", store="/b/x.pem"))).alt
+    assert "a/x.pem · openssl: eu-west-1 ready" in alt
+    assert "b/x.pem · openssl: eu-west-1 old-only" in alt
+
+
+def test_a_store_with_dollar_signs_in_its_name_is_drawn_as_it_is() -> None:
+    assert "$\\frac$ · openssl" in charts.trust(report(Trust, store("$x^$", store="/etc/app/certs/of-$\\frac$"))).alt

@@ -141,6 +141,24 @@ def test_an_interrupt_stops_the_cell_and_no_other_notebook_begins(tmp_path: Path
     assert [c.metadata.papermill["status"] for c in cells][-2:] == ["failed", "not_run"]
 
 
+def test_an_interrupt_that_a_cell_keeps_to_itself_ends_the_walk_all_the_same(tmp_path: Path) -> None:
+    swallows = (
+        "import time, pathlib\npathlib.Path(where).touch()\n"
+        "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('kept')"
+    )
+    source = notebook(tmp_path, swallows, 'print("never")')
+    command = [sys.executable, "-c", _INTERRUPTED, source, tmp_path / "out", tmp_path / "begun"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    first, second = done.stdout.splitlines()[-2:]
+    assert "error='Stopped'" in first
+    assert "not started" in second
+    (file,) = (tmp_path / "out").iterdir()
+    text = file.read_text()
+    assert "kept" in printed(Ran(file))
+    assert "never" not in printed(Ran(file))
+    assert '"status": "not_run"' in text or '"status": "failed"' in text
+
+
 _DEAF = """
 import sys, threading, time
 from pathlib import Path

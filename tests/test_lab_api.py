@@ -110,6 +110,9 @@ def test_every_describe_answers_in_botocores_shape(aws: AwsSide, account: str, r
         group = instance["DBParameterGroups"][0]["DBParameterGroupName"]
         ask(client, "DescribeDBParameters", DBParameterGroupName=group)
         ask(client, "DescribeDBParameterGroups", DBParameterGroupName=group)
+        options = instance["OptionGroupMemberships"][0]["OptionGroupName"]
+        (found,) = ask(client, "DescribeOptionGroups", OptionGroupName=options)["OptionGroupsList"]
+        assert instance["Engine"] == found["EngineName"]
         engine = {"Engine": instance["Engine"], "EngineVersion": instance["EngineVersion"]}
         (version,) = ask(client, "DescribeDBEngineVersions", IncludeAll=True, **engine)["DBEngineVersions"]
         assert isinstance(version["SupportsCertificateRotationWithoutRestart"], bool)
@@ -126,6 +129,7 @@ def test_every_describe_answers_in_botocores_shape(aws: AwsSide, account: str, r
         "DescribeDBParameterGroups",
         "DescribeEvents",
         "DescribeGlobalClusters",
+        "DescribeOptionGroups",
         "DescribePendingMaintenanceActions",
     ):
         ask(client, action)
@@ -282,6 +286,19 @@ def test_parameters_know_the_engines_default_and_a_groups_own_value(aws: AwsSide
 
 
 # --- changes
+
+
+def test_one_oracle_has_the_ssl_option_with_a_port_of_its_own_and_the_default_group_has_no_option(aws: AwsSide) -> None:
+    client = aws.client()
+    (group,) = ask(client, "DescribeOptionGroups", OptionGroupName="stock-oracle-tls")["OptionGroupsList"]
+    assert [(o["OptionName"], o["Port"]) for o in group["Options"]] == [("SSL", 2484)]
+    assert "SQLNET.SSL_VERSION" in {s["Name"] for s in group["Options"][0]["OptionSettings"]}
+    other = aws.client(account=BILLING)
+    (default,) = ask(other, "DescribeOptionGroups", OptionGroupName="default:oracle-ee-19")["OptionGroupsList"]
+    assert default["Options"] == []
+    named = ask(other, "DescribeOptionGroups", EngineName="oracle-ee-cdb")["OptionGroupsList"]
+    assert [g["OptionGroupName"] for g in named] == ["default:oracle-ee-cdb-21"]
+    assert code(client.describe_option_groups, OptionGroupName="gone") == ("OptionGroupNotFoundFault", 404)
 
 
 def test_immediate_rotation_over_the_api(aws: AwsSide) -> None:
@@ -572,3 +589,30 @@ def test_a_chunked_body_is_read_whole(aws: AwsSide) -> None:
     assert "now" in json.load(door.getresponse())
     door.request("GET", "/_lab/nothing")
     assert door.getresponse().status == 404
+
+
+def test_a_parameter_of_an_own_group_waits_for_the_reboot_and_a_default_group_is_nobodys_to_change(
+    aws: AwsSide,
+) -> None:
+    client = aws.client(account=LEGACY)
+
+    def change(group: str, name: str = "performance_schema", value: str = "1", method: str = "pending-reboot") -> Any:
+        wish = {"ParameterName": name, "ParameterValue": value, "ApplyMethod": method}
+        return {"DBParameterGroupName": group, "Parameters": [wish]}
+
+    def status() -> str:
+        (row,) = client.describe_db_instances(DBInstanceIdentifier="crm-db")["DBInstances"]
+        return str(row["DBParameterGroups"][0]["ParameterApplyStatus"])
+
+    refused = client.modify_db_parameter_group
+    assert code(refused, **change("default.mariadb10.6")) == ("InvalidParameterValue", 400)
+    assert code(refused, **change("no-such-group")) == ("DBParameterGroupNotFound", 404)
+    assert code(refused, **change("crm-mariadb", method="immediate")) == ("InvalidParameterCombination", 400)
+    assert code(refused, **change("crm-mariadb", name="no_such_parameter")) == ("InvalidParameterValue", 400)
+    assert code(refused, **change("crm-mariadb", value="maybe")) == ("InvalidParameterValue", 400)
+    assert status() == "in-sync"
+    client.modify_db_parameter_group(**change("crm-mariadb"))
+    assert status() == "pending-reboot"
+    client.reboot_db_instance(DBInstanceIdentifier="crm-db")
+    aws.post("clock", advance=60)
+    assert status() == "in-sync"

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import ssl
 import subprocess
 import sys
 import time
@@ -15,13 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
-from conftest import RunningLab, start_lab
+from conftest import RunningLab, boto, start_lab
+from keystores import keytool
 
+from rdsca_helpers.clients_file import read as read_clients
+from rdsca_helpers.edge.stores.opening import open_store
 from rdsca_helpers.errors import Stopped
 from rdsca_helpers.lab import control, processes
+from rdsca_helpers.lab.applications import APPLICATIONS
 from rdsca_helpers.lab.folder import read_state
 from rdsca_helpers.lab.seed import BILLING, LEGACY, SHOP, WEST
 from rdsca_helpers.lab.servers import find
@@ -37,7 +39,7 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
 
 
 def rds(lab: RunningLab, account: str = SHOP, region: str = WEST) -> Any:
-    return boto3.client(
+    return boto().client(
         "rds", region_name=region, endpoint_url=lab.url, aws_access_key_id=account, aws_secret_access_key="worthless"
     )
 
@@ -159,7 +161,7 @@ def wait_for(lab: RunningLab, name: str, **state: Any) -> dict[str, Any]:
 
 
 def test_applications_hold_tls_and_plaintext_sessions(mine: RunningLab) -> None:
-    assert len(mine.get("clients")) == 10
+    assert len(mine.get("clients")) == len(APPLICATIONS)
     assert wait_for(mine, "orders-export", connected=True)["tls"] is False
     assert wait_for(mine, "ledger-batch", connected=True)["tls"] is True
 
@@ -190,7 +192,7 @@ def test_the_secret_opens_the_database(mine: RunningLab) -> None:
     import psycopg2
 
     (row,) = rds(mine).describe_db_instances(DBInstanceIdentifier="orders-db")["DBInstances"]
-    vault = boto3.client(
+    vault = boto().client(
         "secretsmanager",
         region_name=WEST,
         endpoint_url=mine.url,
@@ -250,12 +252,22 @@ def test_the_files_of_a_fresh_lab(mine: RunningLab) -> None:
     accounts = yaml.safe_load((mine.folder / "accounts.yml").read_text())["accounts"]
     assert [a["account_id"] for a in accounts] == [SHOP, BILLING, LEGACY]
     for account in accounts:
-        for store in account["vars"]["stores"].split(","):
-            ssl.create_default_context(cafile=store)
+        stores = [open_store(path) for path in account["vars"]["stores"].split(",")]
+        assert all(s.contents.entries for s in stores)
+        named = {c.store for c in read_clients(Path(account["vars"]["clients"]).read_text()) if c.store}
+        assert named <= {str(s.path) for s in stores}
     text = (mine.folder / "stores/shop-catalog.pem").read_text()
     assert text.startswith("#")
     assert text.count("BEGIN CERTIFICATE") == 2
     assert (mine.folder / "aws/credentials").read_text() == ""
+
+
+def test_the_labs_stores_are_of_every_kind_and_keytool_can_use_the_private_key_in_one(mine: RunningLab) -> None:
+    kinds = {open_store(str(p)).kind.name for p in (mine.folder / "stores").iterdir()}
+    assert kinds == {"pem", "directory", "jks", "pkcs12", "kubernetes"}
+    file = mine.folder / "stores/shop-warehouse.jks"
+    assert "PrivateKeyEntry" in keytool(file, "-list")
+    assert "BEGIN NEW CERTIFICATE REQUEST" in keytool(file, "-certreq", "-alias", "warehouse-key")
 
 
 def test_status_of_a_running_lab_and_a_second_start_return_the_same(mine: RunningLab) -> None:

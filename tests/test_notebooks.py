@@ -108,7 +108,7 @@ def by_hand(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     Gives the folder of the executed notebooks, and how many requests meanwhile changed something.
     """
     out = tmp_path_factory.mktemp("by-hand")
-    stores = {p: p.read_bytes() for p in (lab.folder / "stores").glob("*.pem")}
+    stores = {p: p.read_bytes() for p in (lab.folder / "stores").rglob("*") if p.is_file()}
     before = lab.get("calls")["mutating"]
     for file in FILES:
         folder = out / "runs/111111111111"
@@ -124,6 +124,7 @@ def test_every_notebook_runs_alone_with_its_defaults_and_changes_nothing(by_hand
     assert {p.name for p in out.glob("*.ipynb")} == {f.name for f in FILES}
     kept = {p.name for p in (out / "runs/111111111111").iterdir()}
     reports = {"inventory.json", "sessions.json", "trust.json", "plan.json", "rotation.json", "proof.json"}
+    reports |= {"parameters.json"}
     assert kept == {*reports, "bundle.pem", "report.html", "manifest.json"}
     assert (out / "runs/index.html").exists()
     for file in out.glob("*.ipynb"):
@@ -141,7 +142,7 @@ class _Images(HTMLParser):
             self.alts.append(dict(attrs).get("alt") or "")
 
 
-@pytest.mark.parametrize("name", ["01-discover", "02-sessions", "04-plan"])
+@pytest.mark.parametrize("name", ["01-discover", "02-sessions", "03-trust-stores", "04-plan"])
 def test_every_figure_says_in_words_what_it_shows(by_hand: tuple[Path, int], name: str) -> None:
     text, _ = HTMLExporter().from_notebook_node(nbformat.read(by_hand[0] / f"{name}.ipynb", 4))
     images = _Images()

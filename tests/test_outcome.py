@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from makers import empty_reports, every_report, proof, report, step
+from makers import empty_reports, every_report, proof, report, step, store
 
 from rdsca_helpers import outcome
-from rdsca_helpers.model import Problem, ProofReport, ProofVerdict, Rotation, StepStatus
+from rdsca_helpers.model import Problem, ProofReport, ProofVerdict, Rotation, StepStatus, Trust
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,16 @@ def test_only_verified_and_scheduled_proofs_are_good(verdict: ProofVerdict) -> N
     assert outcome.code(found) == (0 if good else 5)
     if not good:
         assert "billing (a detail)" in str(outcome.failure(found))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"), [("ready", 0), ("old-only", 0), ("unknown", 0), ("not-verifying", 0), ("unknown-ca", 10)]
+)
+def test_only_an_unknown_root_makes_a_look_at_trust_stores_fail(verdict: str, code: int) -> None:
+    found = report(Trust, store(), store(verdict, reason="nobody knows it"))
+    assert outcome.code(found) == code
+    if code:
+        assert "eu-west-1 (nobody knows it)" in str(outcome.failure(found))
 
 
 @pytest.mark.parametrize("kind", empty_reports())

@@ -29,9 +29,15 @@ def taken(name: str, value: Any) -> Any:
         ("wave", "next", "next"),
         ("max_targets", "12", 12),
         ("max_targets", 1, 1),
+        ("samples", "20", 20),
+        ("sample_seconds", 60, 60),
+        ("instances", " crm-db, b ", "crm-db, b"),
         ("credentials", "env:DB_PASSWORD", "env:DB_PASSWORD"),
         ("target_ca", "rds-ca-ecc384-g1", "rds-ca-ecc384-g1"),
         ("action", "apply", "apply"),
+        ("store_password", "auto", "auto"),
+        ("store_password", " env:STORE ", "env:STORE"),
+        ("store_password", "file:/etc/app/secret", "file:/etc/app/secret"),
     ],
 )
 def test_a_good_value_is_taken(name: str, value: Any, expected: Any) -> None:
@@ -77,6 +83,8 @@ def test_a_good_value_is_taken(name: str, value: Any, expected: Any) -> None:
         ("max_targets", "false"),
         ("max_targets", "²"),
         ("max_targets", 2.5),
+        ("samples", 0),
+        ("sample_seconds", 0),
         ("credentials", "hunter2"),
         ("credentials", "env:"),
         ("credentials", "env:A B"),
@@ -85,6 +93,12 @@ def test_a_good_value_is_taken(name: str, value: Any, expected: Any) -> None:
         ("target_ca", "rds-ca-rsa2048-g1; rm"),
         ("profile", None),
         ("stores", False),
+        ("clients", None),
+        ("store_password", "hunter2"),
+        ("store_password", "prompt"),
+        ("store_password", "env:"),
+        ("store_password", "file:"),
+        ("store_password", ""),
     ],
 )
 def test_a_bad_value_is_refused_with_its_name(name: str, value: Any) -> None:
@@ -94,9 +108,10 @@ def test_a_bad_value_is_refused_with_its_name(name: str, value: Any) -> None:
     assert name in str(refused.value)
 
 
-def test_a_password_given_as_credentials_is_not_repeated() -> None:
+@pytest.mark.parametrize("name", ["credentials", "store_password"])
+def test_a_password_given_as_its_source_is_not_repeated(name: str) -> None:
     with pytest.raises(UsageError) as refused:
-        taken("credentials", "hunter2")
+        taken(name, "hunter2")
     assert "hunter2" not in str(refused.value)
 
 

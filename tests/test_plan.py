@@ -13,15 +13,19 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from makers import NEW, NOW, OLD, REGION, days, instance, inventory, plan_for, report, sessions, store, unread
+from makers import NEW, NOW, OLD, REGION, client, days, instance, inventory, plan_for, report, sessions, store, unread
 
 from rdsca_helpers import plan as plans
+from rdsca_helpers.engines import EVERYBODY
 from rdsca_helpers.model import Confidence, Instance, Plan, PlanRow, Restart, SessionReport, Trust, Urgency, Verdict
 
 READY, HELD, DONE, SKIPPED = Verdict.READY, Verdict.HELD, Verdict.DONE, Verdict.SKIPPED
 SCR = "server-certificate-rotation"
 LACKING = (store("old-only"),)
 TRUSTING = (store("ready"),)
+
+
+EVERY_CLIENT = {"user": EVERYBODY, "host": ""}
 
 
 def verdict(one: Instance, seen: Any = None, stores: Any = ()) -> tuple[Verdict, str]:
@@ -49,6 +53,35 @@ def test_a_session_that_nobody_could_classify_holds_its_instance_like_a_tls_sess
 
 def test_an_instance_with_plain_sessions_only_is_ready() -> None:
     assert verdict(instance(), sessions(plain=5), LACKING)[0] is READY
+
+
+@pytest.mark.parametrize("stores", [(), LACKING])
+def test_an_instance_where_nobody_was_seen_is_held_unless_every_store_accepts_the_new_ca(stores: Any) -> None:
+    said, why = verdict(instance(), sessions(), stores)
+    assert said is HELD
+    assert "nobody was connected when rdsca looked" in why
+    assert "samples" in why
+    assert "trust store" in why
+    assert verdict(instance(), sessions(), TRUSTING)[0] is READY
+
+
+def test_a_setting_that_decides_for_every_client_is_not_one_session() -> None:
+    on, off = (sessions(clients=(client(**EVERY_CLIENT, tls=tls),)) for tls in (True, False))
+    for stores, expected in ((LACKING, HELD), (TRUSTING, READY)):
+        said, why = verdict(instance(), on, stores)
+        assert said is expected
+        assert "every client may use TLS (a setting decides)" in why
+        assert "1 session" not in why
+    said, why = verdict(instance(), off)
+    assert said is READY
+    assert why == "no client may use TLS (a setting decides)"
+
+
+def test_stores_that_were_shown_for_another_target_are_not_called_no_stores() -> None:
+    _, why = verdict(instance(), sessions(tls=1), (store("ready", ca="rds-ca-ecc384-g1"),))
+    assert "shown for rds-ca-ecc384-g1 only" in why
+    assert NEW in why
+    assert "no trust store was shown" in verdict(instance(), sessions(tls=1))[1]
 
 
 def test_an_instance_whose_clients_trust_the_new_ca_is_ready() -> None:
@@ -93,6 +126,11 @@ def test_an_instance_that_the_session_report_lacks_is_held() -> None:
         ((store("ready"), store("pin-only", family="java")), HELD),
         ((store("pin-only"),), HELD),
         ((store("unreadable-by-client"),), HELD),
+        ((store("unknown"),), HELD),
+        ((store("unknown-ca"),), HELD),
+        ((store("not-verifying"),), READY),
+        ((store("not-verifying", missing_sha256=("ab",)),), HELD),
+        ((store("ready", client="web"), store("not-verifying", client="cron", missing_sha256=("ab",))), HELD),
         ((), HELD),
     ],
 )

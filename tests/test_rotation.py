@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import makers
 import pytest
 from conftest import AwsSide
 
@@ -25,11 +26,28 @@ from rdsca_helpers.edge.run import Run
 from rdsca_helpers.errors import Damaged, Locked, OutcomeUnknown, Refused, Stopped, UsageError
 from rdsca_helpers.lab import seed
 from rdsca_helpers.lab.seed import BILLING, CENTRAL, SHOP, WEST
-from rdsca_helpers.model import Confidence, Plan, Restart, Rotation, SessionReport, Sessions, StepStatus, Trust, now
+from rdsca_helpers.model import (
+    Confidence,
+    Plan,
+    Problem,
+    ProofReport,
+    ProofVerdict,
+    Rejection,
+    Restart,
+    Rotation,
+    SessionReport,
+    Sessions,
+    StepStatus,
+    Trust,
+    now,
+)
 from rdsca_helpers.runbook.rotation import read_instance
 from rdsca_helpers.start import start
 
 NEW = "rds-ca-rsa4096-g1"
+
+
+PLAIN = makers.client(tls=False)
 
 
 def opened(where: Path, notebook: str = "05-rotate", **values: Any) -> Run:
@@ -58,7 +76,7 @@ def planned(
     common: dict[str, Any] = {"account": run.account, "regions": run.regions, "made_at": now()}
     made = plan.make(
         replace(found, rows=rows),
-        SessionReport(rows=tuple(Sessions.of(r, "the test", Confidence.FULL, ()) for r in rows), **common),
+        SessionReport(rows=tuple(Sessions.of(r, "the test", Confidence.FULL, (PLAIN,)) for r in rows), **common),
         Trust(rows=(), **common),
         target_ca=target,
         when=when,
@@ -120,6 +138,8 @@ def test_no_verb_but_an_applying_rotate_changes_anything(profile: AwsSide, tmp_p
     reach = tmp_path / "reach.yml"
     reach.write_text("endpoints: {}\nothers: none\n")
     where = tmp_path / "run"
+    clients = tmp_path / "clients.yml"
+    clients.write_text("clients: []\n")
     store = tmp_path / "store.pem"
     store.write_text(profile.world.pki.root_pem(WEST, "rds-ca-rsa2048-g1"))
     before = store.read_bytes()
@@ -128,7 +148,8 @@ def test_no_verb_but_an_applying_rotate_changes_anything(profile: AwsSide, tmp_p
     sessions = rdsca.check_sessions(run := opened(where, "02-sessions", regions="all", reach=str(reach)), inventory)
     rdsca.keep(run, sessions)
     trust = rdsca.check_stores(
-        run := opened(where, "03-trust-stores", regions="all", stores=str(store), target_ca=NEW), inventory
+        run := opened(where, "03-trust-stores", regions="all", stores=str(store), clients=str(clients), target_ca=NEW),
+        inventory,
     )
     rdsca.keep(run, trust)
     made = rdsca.make_plan(run := opened(where, "04-plan", regions="all", target_ca=NEW), inventory, sessions, trust)
@@ -424,6 +445,53 @@ def test_a_later_wave_is_refused_while_the_canary_has_not_moved(profile: AwsSide
 
 
 # --- failures stop what would come after
+
+
+@pytest.mark.parametrize(
+    ("verdict", "age"), [(ProofVerdict.VERIFIED, timedelta()), (ProofVerdict.FAILED, timedelta(days=1))]
+)
+def test_a_canary_whose_proof_failed_stops_the_next_wave_until_it_is_well_an_older_proof_does_not(
+    profile: AwsSide, tmp_path: Path, verdict: ProofVerdict, age: timedelta
+) -> None:
+    planned(tmp_path, "orders-db", "shop-cms")
+    (canary,) = rotate(tmp_path, wave="next").rows
+    named = makers.proof(ProofVerdict.FAILED, canary.instance, detail="clients reject the certificate: 10.0.0.5")
+    RunFolder(tmp_path).keep(makers.report(ProofReport, named, made_at=now()))
+    for wave in ("next", "all", "2"):
+        with pytest.raises(Refused, match=rf"{canary.instance}.*10\.0\.0\.5.*run 06-verify again"):
+            rotate(tmp_path, wave=wave)
+    assert len(sent(profile)) == 1
+    RunFolder(tmp_path).keep(makers.report(ProofReport, replace(named, verdict=verdict), made_at=now() - age))
+    assert "rotated" in statuses(rotate(tmp_path, wave="next"))
+    assert len(sent(profile)) == 2
+
+
+def test_a_canary_whose_rejections_could_not_be_read_stops_the_next_wave_and_one_whose_engine_has_none_does_not(
+    profile: AwsSide, tmp_path: Path
+) -> None:
+    planned(tmp_path, "orders-db", "shop-cms")
+    (canary,) = rotate(tmp_path, wave="next").rows
+    blind = replace(makers.proof(name=canary.instance), region=canary.region)
+    problem = Problem(f"{SHOP}/{canary.region}/{canary.instance}", "the log was refused", "allow it in the role")
+    RunFolder(tmp_path).keep(makers.report(ProofReport, blind, made_at=now(), problems=(problem,)))
+    with pytest.raises(Refused, match=rf"{canary.instance}.*the log was refused.*allow it in the role"):
+        rotate(tmp_path, wave="next")
+    assert len(sent(profile)) == 1
+    RunFolder(tmp_path).keep(makers.report(ProofReport, blind, made_at=now()))
+    assert "rotated" in statuses(rotate(tmp_path, wave="next"))
+
+
+def test_a_canary_with_clients_that_are_not_seen_back_stops_the_next_wave_whatever_its_verdict(
+    profile: AwsSide, tmp_path: Path
+) -> None:
+    planned(tmp_path, "orders-db", "shop-cms")
+    (canary,) = rotate(tmp_path, wave="next").rows
+    waiting = Rejection(host="10.0.0.5", reason="does not know the CA", source="postgresql.log")
+    row = makers.proof(ProofVerdict.UNKNOWN, canary.instance, rejected=(waiting,))
+    RunFolder(tmp_path).keep(makers.report(ProofReport, replace(row, region=canary.region), made_at=now()))
+    with pytest.raises(Refused, match="is not well"):
+        rotate(tmp_path, wave="next")
+    assert len(sent(profile)) == 1
 
 
 def test_a_canary_that_is_refused_stops_all_later_waves(profile: AwsSide, tmp_path: Path) -> None:

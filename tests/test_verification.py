@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import rdsca_helpers as rdsca
 from rdsca_helpers import outcome
 from rdsca_helpers.edge.folder import RunFolder
 from rdsca_helpers.edge.run import Run
+from rdsca_helpers.errors import Unreachable
 from rdsca_helpers.lab import control
 from rdsca_helpers.lab.seed import CENTRAL, LEGACY, SHOP, WEST
 from rdsca_helpers.model import (
@@ -34,6 +36,7 @@ from rdsca_helpers.model import (
     Verdict,
     now,
 )
+from rdsca_helpers.runbook.sessions import Databases
 from rdsca_helpers.start import start
 
 OLD, NEW, OTHER = "rds-ca-rsa2048-g1", "rds-ca-rsa4096-g1", "rds-ca-ecc384-g1"
@@ -222,3 +225,24 @@ def test_what_the_journal_says_was_sent_is_looked_at_also_when_the_rotation_was_
     report = rdsca.verify(run, plan, shown, found, before(run))
     assert [r.instance for r in report.rows] == ["orders-db"]
     assert outcome.code(report) == 5
+
+
+def test_a_database_is_looked_at_ten_times_in_a_run_at_most_and_mysql_not_at_all_where_that_is_switched_off(
+    profile: AwsSide, tmp_path: Path
+) -> None:
+    found = rdsca.discover(opened(tmp_path))
+    mysql = next(i for i in found.rows if i.engine == "mysql" and i.endpoint)
+    with socket.socket() as holder:  # a port on which nobody listens
+        holder.bind(("127.0.0.1", 0))
+        reach = tmp_path / "reach.yml"
+        reach.write_text(f'endpoints: {{"{mysql.endpoint}:{mysql.port}": "127.0.0.1:{holder.getsockname()[1]}"}}\n')
+        databases = Databases.of(opened(tmp_path, reach=str(reach)), found)
+        for _ in range(10):
+            with pytest.raises(Unreachable, match="connection refused"):
+                databases.look(mysql)
+        with pytest.raises(Unreachable, match="10 times"):
+            databases.look(mysql)
+        config = Path(os.environ["AWS_CONFIG_FILE"])
+        config.write_text(config.read_text().replace("[profile lab]\n", "[profile lab]\nrdsca_probe = off\n"))
+        with pytest.raises(Unreachable, match="rdsca_probe = off"):
+            Databases.of(opened(tmp_path, reach=str(reach)), found).look(mysql)

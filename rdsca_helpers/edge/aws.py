@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
@@ -15,10 +16,13 @@ import botocore.exceptions as boto_errors
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+from botocore.parsers import ResponseParserError
 
 from ..errors import AccessDenied, OutcomeUnknown, RdscaError, Refused, Stopped, Unreachable, UsageError
 from ..inventory import RegionFacts
-from ..model import Problem
+from ..model import UNKNOWN, Instance, Problem
+
+T = TypeVar("T")
 
 # botocore's standard mode shares one retry quota per client and loses calls under throttling; adaptive does not.
 _READ = Config(
@@ -44,6 +48,7 @@ _MAY_HAVE_ARRIVED = (
     boto_errors.HTTPClientError,
 )
 _OFF = "opt-in region"
+_PORTION_LINES = 4000  # of a log file in one call; some 1 MB when its lines are twice as long as usual
 
 
 class Aws:
@@ -60,6 +65,8 @@ class Aws:
         self.profile = profile
         self._lock = threading.Lock()  # creating clients is not thread-safe, using them is
         self._clients: dict[tuple[str, str, str], Any] = {}
+        self._reading: dict[tuple[str, ...], threading.Lock] = {}
+        self._read: dict[tuple[str, ...], Any] = {}
         core = botocore.session.Session(profile=profile or None)
         try:
             settings = core.get_scoped_config()
@@ -105,14 +112,14 @@ class Aws:
     def client(self, service: str, region: str, *, changing_by: str = "") -> Any:
         """Give the boto3 client for *service* in *region*.
 
-        One that changes something names the plan it is *changing_by*, and never repeats a request.
+        One that changes something names what it is *changing_by*, and never repeats a request.
         """
         key = (service, region, changing_by)
         with self._lock:
             if key not in self._clients:
                 once = Config(
                     retries={"mode": "standard", "total_max_attempts": 1},
-                    user_agent_extra=f"rdsca plan/{changing_by[:8]}",
+                    user_agent_extra=f"rdsca {changing_by}",
                 )
                 with _named(service, f"{self.account}/{region}"):
                     made = self._session.client(
@@ -212,6 +219,60 @@ class Aws:
             pages = client.get_paginator(operation).paginate(**keywords)
             return [row for page in pages for row in page.get(key, ())]
 
+    def settings_of(self, instance: Instance, group: str, names: Sequence[str]) -> dict[str, str]:
+        """Give the values of the settings *names* that are in force on *instance*; one that is not set is left out.
+
+        *group* is the field of the instance that names their group: ``parameter_group``, ``cluster_parameter_group``
+        or ``option_group``. An option's value is its port (empty when it has none). What is not in force yet, since
+        the instance waits for a reboot or RDS is at work, is ``unknown``. Each group is read once.
+        """
+        name: str | None = getattr(instance, group)
+        if not name:
+            raise Unreachable(f"AWS did not say which {group.replace('_', ' ')} {instance.where} has")
+        state = instance.group_status.get(group, UNKNOWN)
+        if group == "option_group":
+            if state != "in-sync":
+                return dict.fromkeys(names, UNKNOWN)
+            options = self._once((instance.region, group, name), lambda: self._options(instance.region, name))
+            return {n: options[n] for n in names if n in options}
+        rows = self._parameters(instance.region, group, name, names)
+        waits = {n for n in rows if state != "in-sync" and (state != "pending-reboot" or rows[n][1] == "static")}
+        return {n: UNKNOWN if n in waits else rows[n][0] for n in names if n in rows}
+
+    def _options(self, region: str, name: str) -> dict[str, str]:
+        found = self._list(region, "describe_option_groups", "OptionGroupsList", OptionGroupName=name)
+        return {o["OptionName"]: str(o.get("Port", "")) for g in found for o in g.get("Options", ())}
+
+    def _parameters(self, region: str, group: str, name: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Give value and apply type of the parameters; first the few that somebody has set, and all if need be."""
+        operation, key = {
+            "parameter_group": ("describe_db_parameters", "DBParameterGroupName"),
+            "cluster_parameter_group": ("describe_db_cluster_parameters", "DBClusterParameterGroupName"),
+        }[group]
+
+        def read(**keywords: str) -> dict[str, tuple[str, str]]:
+            rows = self._list(region, operation, "Parameters", **{key: name}, **keywords)
+            return {
+                r["ParameterName"]: (r["ParameterValue"], r.get("ApplyType", "static"))
+                for r in rows
+                if "ParameterValue" in r
+            }
+
+        found = self._once((region, group, name, "user"), lambda: read(Source="user"))
+        if set(names) <= found.keys():
+            return found
+        return self._once((region, group, name), read)
+
+    def _once(self, key: tuple[str, ...], read: Callable[[], T]) -> T:
+        """Read what *key* stands for, once however many threads ask; a failure is not kept."""
+        with self._lock:
+            lock = self._reading.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._read:
+                self._read[key] = read()
+            found: T = self._read[key]
+            return found
+
     def read_again(self, region: str, instance: str, kind: str) -> RegionFacts:
         """Read one instance with its cluster, or one Multi-AZ DB cluster, as it is now."""
         client = self.client("rds", region)
@@ -236,30 +297,76 @@ class Aws:
         Raises ``Refused`` when AWS said no, ``OutcomeUnknown`` when the request may have arrived and no answer
         came. Nobody repeats it: the same CA again may mean a second restart (RDS API, ModifyDBInstance).
         """
-        client = self.client("rds", region, changing_by=plan)
+        client = self.client("rds", region, changing_by=f"plan/{plan[:8]}")
         where = f"{self.account}/{region}/{instance}"
         keywords = {"CACertificateIdentifier": target_ca, "ApplyImmediately": now}
-        try:
-            if kind == "multi-az-cluster":
-                answer = client.modify_db_cluster(DBClusterIdentifier=instance, **keywords)
-            else:
-                answer = client.modify_db_instance(DBInstanceIdentifier=instance, **keywords)
-        except boto_errors.ClientError as e:
-            status = e.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            if status >= 500:
-                raise OutcomeUnknown(f"AWS failed while it changed {where} (HTTP {status})", _LOOK) from None
-            raise _from_answer(e, "rds:Modify", where, as_refusal=True) from None
-        except (boto_errors.EndpointConnectionError, boto_errors.ConnectTimeoutError) as e:
-            raise Refused(f"{where}: AWS could not be reached, so nothing was sent ({type(e).__name__})") from None
-        except _MAY_HAVE_ARRIVED as e:
-            raise OutcomeUnknown(
-                f"no answer came after the change of {where} was sent ({type(e).__name__})", _LOOK
-            ) from None
-        except Exception as e:  # noqa: BLE001  an answer that cannot be read says nothing about what was done
-            raise OutcomeUnknown(
-                f"the answer to the change of {where} could not be read ({type(e).__name__})", _LOOK
-            ) from None
-        return str(answer["ResponseMetadata"].get("RequestId", ""))
+        if kind == "multi-az-cluster":
+            return _send(lambda: client.modify_db_cluster(DBClusterIdentifier=instance, **keywords), where, _LOOK)
+        return _send(lambda: client.modify_db_instance(DBInstanceIdentifier=instance, **keywords), where, _LOOK)
+
+    def parameter_groups(self, region: str) -> dict[str, list[str]]:
+        """Give the DB parameter groups of every instance in *region*; two while it moves from one to the other."""
+        return {
+            i["DBInstanceIdentifier"]: [g["DBParameterGroupName"] for g in i.get("DBParameterGroups", ())]
+            for i in self._list(region, "describe_db_instances", "DBInstances")
+        }
+
+    def parameter(self, region: str, group: str, name: str) -> dict[str, Any] | None:
+        """Read one parameter of a DB parameter group, as DescribeDBParameters has it; ``None`` when it has no such."""
+        rows = self._list(region, "describe_db_parameters", "Parameters", DBParameterGroupName=group)
+        return next((r for r in rows if r["ParameterName"] == name), None)
+
+    def change_parameter(self, region: str, group: str, name: str, value: str) -> str:
+        """Set one parameter of a DB parameter group from the next reboot on; send it once, give AWS's request id.
+
+        Raises as :meth:`change_ca` does.
+        """
+        client = self.client("rds", region, changing_by=f"parameter/{name}")
+        change = {"ParameterName": name, "ParameterValue": value, "ApplyMethod": "pending-reboot"}
+        return _send(
+            lambda: client.modify_db_parameter_group(DBParameterGroupName=group, Parameters=[change]),
+            f"{self.account}/{region}/{group}",
+            "look at the parameter group in the console; this request is not sent again",
+        )
+
+    def log_files(self, region: str, instance: str, since: datetime, containing: str) -> list[str]:
+        """Name the log files written since *since* with *containing* in their names, oldest first."""
+        files = self._list(
+            region,
+            "describe_db_log_files",
+            "DescribeDBLogFiles",
+            DBInstanceIdentifier=instance,
+            FilenameContains=containing,
+            FileLastWritten=int(since.timestamp() * 1000),
+        )
+        files.sort(key=lambda f: (f.get("LastWritten", 0), f["LogFileName"]))
+        return [f["LogFileName"] for f in files]
+
+    def log_text(self, region: str, instance: str, file: str, most: int) -> tuple[str, bool]:
+        """Give the text of a log file, at most some *most* bytes, and whether it is whole.
+
+        Of a file that turns out longer, the end is given: its latest lines, a portion of 1 MB or 10,000 lines. AWS
+        cuts a portion of more than 1 MB in mid-line (RDS API, DownloadDBLogFilePortion), so portions are kept short.
+        """
+        client = self.client("rds", region)
+        portions: list[str] = []
+        marker = "0"  # from the first line; without a marker it is the last ones
+        with _named("rds:DownloadDBLogFilePortion", f"{self.account}/{region}/{instance}"):
+            try:
+                while sum(map(len, portions)) < most:
+                    answer = client.download_db_log_file_portion(
+                        DBInstanceIdentifier=instance, LogFileName=file, Marker=marker, NumberOfLines=_PORTION_LINES
+                    )
+                    portions.append(answer.get("LogFileData") or "")
+                    if not answer.get("AdditionalDataPending") or answer.get("Marker") in (None, marker):
+                        return "".join(portions), True
+                    marker = answer["Marker"]
+                end = client.download_db_log_file_portion(DBInstanceIdentifier=instance, LogFileName=file)
+            except ResponseParserError:  # control characters, which a client can put there, are no XML
+                raise Unreachable(
+                    f"{file} of {self.account}/{region}/{instance} cannot be read as AWS sends it"
+                ) from None
+        return end.get("LogFileData") or "", False
 
     def secret(self, region: str, arn: str) -> str:
         """Give the text of a Secrets Manager secret; the caller keeps it out of every output."""
@@ -277,6 +384,28 @@ class Aws:
 
 
 _LOOK = "look at the instance in the console, then run 05-rotate again: it reads first and never repeats a change"
+
+
+def _send(call: Callable[[], Any], where: str, remedy: str) -> str:
+    """Send one change of *where* and give AWS's request id; what may have arrived unanswered is an unknown outcome."""
+    try:
+        answer = call()
+    except boto_errors.ClientError as e:
+        status = e.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status >= 500:
+            raise OutcomeUnknown(f"AWS failed while it changed {where} (HTTP {status})", remedy) from None
+        raise _from_answer(e, "rds:Modify", where, as_refusal=True) from None
+    except (boto_errors.EndpointConnectionError, boto_errors.ConnectTimeoutError) as e:
+        raise Refused(f"{where}: AWS could not be reached, so nothing was sent ({type(e).__name__})") from None
+    except _MAY_HAVE_ARRIVED as e:
+        raise OutcomeUnknown(
+            f"no answer came after the change of {where} was sent ({type(e).__name__})", remedy
+        ) from None
+    except Exception as e:  # noqa: BLE001  an answer that cannot be read says nothing about what was done
+        raise OutcomeUnknown(
+            f"the answer to the change of {where} could not be read ({type(e).__name__})", remedy
+        ) from None
+    return str(answer["ResponseMetadata"].get("RequestId", ""))
 
 
 def _is_loopback(host: str) -> bool:

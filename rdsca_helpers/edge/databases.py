@@ -7,68 +7,62 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from ..engines import Census, Engine, Target, WatchfulContext, Wire, seen_by
+from ..engines import Census, Engine, Target, WatchfulContext, Wire
 from ..errors import RdscaError, Unreachable
 from ..model import Secret
+from . import wire
 
 T = TypeVar("T")
 PATIENCE = 8.0  # seconds for one endpoint, all in all
+THREAD = "rdsca login"
 
 
 def ask(
-    engine: Engine, *, host: str, address: tuple[str, int], user: str, password: Secret, roots_file: str
+    engine: Engine,
+    *,
+    host: str,
+    address: tuple[str, int],
+    user: str,
+    password: Secret,
+    roots_file: str,
+    database: str = "",
 ) -> tuple[Census, Wire | None]:
-    """Log in as *user*, take the census, and give the chain that this login saw where the driver shows it.
+    """Log in as *user*, take the census with the counters, and give the chain that this login saw where it shows.
 
     Raises ``Unreachable`` with a reason that never holds the password, in at most ``PATIENCE`` seconds.
     """
+    connect, census = engine.connect, engine.census
+    if connect is None or census is None:
+        raise Unreachable(f"{engine.name} tells nobody who is connected", "its parameters say who must use TLS")
     context = WatchfulContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cafile=roots_file)
-    target = Target(host, address, user, password, context, roots_file, PATIENCE / 2)
+    target = Target(host, address, user, password, context, roots_file, PATIENCE / 2, database=database)
 
     def work() -> Census:
-        connection = engine.connect(target)
+        connection = connect(target)
         with contextlib.closing(connection):
-            return engine.census(connection)
+            return _with_counts(engine, connection, census(connection))
 
     return _within(PATIENCE, work, target.opened, password), context.wire
 
 
+def _with_counts(engine: Engine, connection: Any, census: Census) -> Census:
+    """Add what the server has counted; the census stands without it."""
+    if engine.counters:
+        with contextlib.suppress(Exception):
+            census = replace(census, counters=engine.counters(connection))
+    if engine.handshake_errors:
+        with contextlib.suppress(Exception):
+            census = replace(census, handshake_errors=engine.handshake_errors(connection))
+    return census
+
+
 def look(engine: Engine, *, host: str, address: tuple[str, int]) -> Wire:
-    """Fetch the served chain, whatever it is worth, and send no password.
-
-    MySQL and MariaDB block a host after a number of broken-off handshakes (max_connect_errors), so there the login
-    is finished, as a user that does not exist, and its refusal read.
-    """
-    context = WatchfulContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    # The reader must also read servers that offer nothing newer; what they offer is judged, not used.
-    context.minimum_version = ssl.TLSVersion.TLSv1
-    context.set_ciphers("ALL:!kDHE:@SECLEVEL=0")
-    context.options |= 0x4  # OP_LEGACY_SERVER_CONNECT, by number: the name is new in Python 3.12
-    nobody = Secret("")
-    target = Target(host, address, "rdsca_probe", nobody, context, "", PATIENCE / 2)
-
-    def work() -> Wire:
-        starttls = engine.starttls
-        if starttls:
-            with target.dial() as sock:
-                starttls(sock)
-                with context.wrap_socket(sock, server_hostname=host) as tls:
-                    return seen_by(tls)
-        refused: Exception | None = None
-        try:
-            engine.connect(target).close()
-        except Exception as e:  # noqa: BLE001  the refusal of the login is expected, in each driver's own words
-            refused = e
-        if context.wire is None:
-            raise Unreachable(_words(refused, nobody))
-        return context.wire
-
-    return _within(PATIENCE, work, target.opened, nobody)
+    """Fetch the served chain, whatever it is worth, and send no password; raises ``Unreachable`` with the obstacle."""
+    return wire.probe(engine, host=host, address=address, deadline=PATIENCE)
 
 
 def _within(seconds: float, work: Callable[[], T], opened: Sequence[socket.socket], password: Secret) -> T:
@@ -82,7 +76,7 @@ def _within(seconds: float, work: Callable[[], T], opened: Sequence[socket.socke
         except BaseException as e:  # noqa: BLE001  it is told to the caller below
             failure.append(e)
 
-    thread = threading.Thread(target=run, daemon=True)
+    thread = threading.Thread(target=run, name=THREAD, daemon=True)
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
@@ -90,6 +84,8 @@ def _within(seconds: float, work: Callable[[], T], opened: Sequence[socket.socke
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         thread.join(1)
+    for sock in opened:
+        sock.close()
     if answer:
         return answer[0]
     if not failure:
@@ -99,10 +95,8 @@ def _within(seconds: float, work: Callable[[], T], opened: Sequence[socket.socke
     raise Unreachable(_words(failure[0], password)) from None
 
 
-def _words(error: BaseException | None, password: Secret) -> str:
+def _words(error: BaseException, password: Secret) -> str:
     """Say in one line what a driver raised, without the password and without its multi-line advice."""
-    if error is None:
-        return "it accepted a login without TLS"
     if isinstance(error, UnicodeError):  # its text and arguments hold the password that could not be encoded
         return "the password holds a character that the driver cannot send"
     if isinstance(error, socket.gaierror):

@@ -7,7 +7,8 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import ssl
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +29,9 @@ _MADE_BY = {
     "plan": "04-plan",
     "rotation": "05-rotate",
     "proof": "06-verify",
+    "parameters": "92-performance-schema",
 }
+_AT_ANY_TIME = ("parameters",)
 
 
 class RunFolder:
@@ -49,11 +52,11 @@ class RunFolder:
     def _keep(self, name: str, data: bytes) -> Path:
         path = self.path / name
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists():
                 if path.read_bytes() == data:
                     return path
-                free_name(self.path / "earlier", name).write_bytes(path.read_bytes())
+                free_name(self.path / "earlier", path.name).write_bytes(path.read_bytes())
         except OSError as e:
             raise Damaged(
                 f"{path} cannot be written ({e.strerror})", "nothing was lost; make room and run again"
@@ -94,6 +97,25 @@ class RunFolder:
             return None
         except (OSError, ValueError, AttributeError):
             raise Damaged(f"{path} is damaged", "approve the plan again") from None
+
+    def keep_chain(self, region: str, instance: str, host: str, chain: Sequence[bytes]) -> Path:
+        """Keep the chain (DER, leaf first) that *instance* has shown for *host*, as PEM below ``chains/``.
+
+        Trust stores are tried against it later, without a server.
+        """
+        blocks = "".join(ssl.DER_cert_to_PEM_cert(der) for der in chain)
+        return self._keep(f"chains/{region}-{instance}.pem", f"# {host}\n{blocks}".encode())
+
+    def chains(self) -> dict[str, tuple[str, str]]:
+        """Give the kept chains: by region and instance (``eu-west-1-orders``), the host name and the PEM text."""
+        found = {}
+        for path in sorted((self.path / "chains").glob("*.pem")):
+            try:
+                text = path.read_text(encoding="ascii")
+            except (OSError, UnicodeError):
+                raise Damaged(f"{path} cannot be read", "remove it, and run 06-verify again") from None
+            found[path.stem] = (text.partition("\n")[0].removeprefix("# "), text)
+        return found
 
     def journal(self) -> Journal:
         """Open the journal for one writer."""
@@ -230,7 +252,7 @@ def _out_of_order(folder: Path, names: set[str]) -> list[str]:
             faults.append(f"{JOURNAL} cannot be read")
     times = []
     for kind in _MADE_BY:
-        if f"{kind}.json" in names:
+        if f"{kind}.json" in names and kind not in _AT_ANY_TIME:
             try:
                 times.append((utc(json.loads((folder / f"{kind}.json").read_text("utf-8"))["made_at"]), kind))
             except (ValueError, KeyError, TypeError, OSError):

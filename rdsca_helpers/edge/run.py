@@ -28,7 +28,12 @@ class Run:
     credentials: str = "none"
     db_user: str = ""
     reach: str = ""
+    samples: int = 1
+    sample_seconds: int = 30
+    instances: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
+    clients: str = ""
+    store_password: str = "auto"  # noqa: S105  the name of a source, never a password
     bundle: str = "aws"
     connection: Aws | None = None
 

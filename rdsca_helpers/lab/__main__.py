@@ -13,20 +13,15 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import boto3
 from botocore.config import Config
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from . import folder as files
-from . import processes, seed
+from . import processes, seed, stores
 from .applications import Clients
 from .front import Front
 from .http import Application, Server
@@ -58,7 +53,7 @@ class Lab:
         self.clients = Clients(
             self.world, self.databases, lambda name: files.store(folder, name), self._passwords["app"]
         )
-        self.pages.clients = self.clients.rows
+        self.pages.clients = self.clients
         self.temporary = Path(tempfile.mkdtemp(prefix="rdsca-"))
         self.temporary.chmod(0o711)
         tempfile.tempdir = str(self.temporary)  # servers make theirs in here; one name to clear after a kill
@@ -95,6 +90,7 @@ class Lab:
     def _fill(self) -> None:
         files.write_aws_files(self.folder, self.port)
         files.write_accounts(self.folder)
+        stores.write_clients(self.folder)
         wishes = sorted(seed.seed(self.world), key=lambda w: w.kind)  # MariaDB and MySQL take longest
         self.world.clock.start()
         self._say("practice CA keys …")
@@ -102,7 +98,8 @@ class Lab:
         with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
             moto = pool.submit(self.front.wake)
             list(pool.map(lambda job: self.pki.validity(*job), jobs))
-            files.write_stores(self.folder, self.pki, _corporate_root())
+            files.write_roots(self.folder, self.pki)
+            stores.write_stores(self.folder, self.pki)
             list(pool.map(self._start_server, wishes))
             moto.result()
         self._keep_secrets(wishes)
@@ -189,25 +186,6 @@ def _secrets_client(port: int, account: str, region: str) -> Any:
         aws_secret_access_key="worthless",  # noqa: S106 - no secret at all
         config=Config(ignore_configured_endpoint_urls=True, proxies={}),
     )
-
-
-def _corporate_root() -> str:
-    """Make a root that has nothing to do with RDS, as a company's trust store holds it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Example Shop Internal Root CA")])
-    now = datetime.now(UTC)
-    root = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1000))
-        .not_valid_after(now + timedelta(days=3000))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return root.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def main() -> None:

@@ -158,12 +158,21 @@ def modify_instance(world: World, region: Region, ask: Facts) -> Facts:
         raise AwsError(
             "InvalidParameterCombination", "CACertificateIdentifier doesn't apply to RDS Custom DB instances."
         )
+    group = ask.get("DBParameterGroupName")
+    if group and _group(region, group, cluster=False)["family"] != found.version.family:
+        raise AwsError("InvalidParameterCombination", f"The parameter group {group} is not of {found.version.family}.")
     world.modify(
         found,
         ask,
         at_once=ask.get("ApplyImmediately", False),
         restart=ask.get("CertificateRotationRestart", True),
     )
+    if group:  # named at once, in force after a reboot
+        with world.lock:
+            found.facts["DBParameterGroups"] = [
+                {"DBParameterGroupName": group, "ParameterApplyStatus": "pending-reboot"}
+            ]
+            found.xml = None
     return {"DBInstance": found}
 
 
@@ -190,9 +199,58 @@ def start_instance(world: World, region: Region, ask: Facts) -> Facts:
 
 @answers("DescribeDBLogFiles")
 def describe_log_files(world: World, region: Region, ask: Facts) -> Facts:
-    """List no log files; the practice databases keep theirs to themselves."""
-    world.instance(region.account, region.name, ask["DBInstanceIdentifier"])
-    return page(ask, {}, "DescribeDBLogFiles")
+    """List the log files of the database behind an instance; one without a database has none."""
+    found = world.instance(region.account, region.name, ask["DBInstanceIdentifier"])
+    rows = {}
+    for name, file in world.wire.logs(found).items():
+        seen = file.stat()
+        rows[name] = {"LogFileName": name, "LastWritten": int(seen.st_mtime * 1000), "Size": seen.st_size}
+
+    def wanted(row: Facts) -> bool:
+        return (
+            ask.get("FilenameContains", "") in row["LogFileName"]
+            and row["LastWritten"] >= ask.get("FileLastWritten", 0)
+            and row["Size"] >= ask.get("FileSize", 0)
+        )
+
+    return page(ask, rows, "DescribeDBLogFiles", wanted)
+
+
+@answers("DownloadDBLogFilePortion")
+def download_log_file_portion(world: World, region: Region, ask: Facts) -> Facts:
+    """Give a part of a log file: up to 1 MB and 10,000 lines, from the Marker on, or else the last ones.
+
+    AWS cuts what is longer than 1 MB in mid-line; the next portion goes on behind the cut.
+    """
+    found = world.instance(region.account, region.name, ask["DBInstanceIdentifier"])
+    name = ask["LogFileName"]
+    if (file := world.wire.logs(found).get(name)) is None:
+        raise AwsError("DBLogFileNotFoundFault", f"DBLog File: {name}, is not found on the DB instance", 404)
+    most = ask.get("NumberOfLines", _PORTION_LINES)
+    with file.open("rb") as log:
+        size = file.stat().st_size
+        marker = ask.get("Marker")
+        log.seek(_offset(marker) if marker else max(0, size - _PORTION_BYTES))
+        lines = log.read(_PORTION_BYTES).splitlines(keepends=True)
+        lines = lines[:most] if marker else lines[-most:]
+        end = min(size, _offset(marker) + sum(map(len, lines))) if marker else size
+    return {
+        "LogFileData": b"".join(lines).decode(errors="replace").translate(_NO_XML),
+        "Marker": f"0:{end}",
+        "AdditionalDataPending": end < size,
+    }
+
+
+_PORTION_BYTES, _PORTION_LINES = 1024 * 1024, 10_000
+_NO_XML = {n: "?" for n in range(32) if chr(n) not in "\t\n\r"}  # control characters have no place in XML 1.0
+
+
+def _offset(marker: str) -> int:
+    """Read a Marker: "0", or what an earlier portion gave, which ends with the number of bytes before it."""
+    number = marker.rpartition(":")[2]
+    if not number.isdecimal():
+        raise AwsError("InvalidParameterValue", f"The Marker {marker} is not valid.")
+    return int(number)
 
 
 # --- clusters
@@ -326,7 +384,7 @@ def _engine_version(v: versions.Version, region: Region) -> Facts:
     description = versions.DESCRIPTIONS[v.engine]
     return {
         "Engine": v.engine,
-        "MajorEngineVersion": v.family.rpartition("-")[2].lstrip("abcdefghijklmnopqrstuvwxyz"),
+        "MajorEngineVersion": major(v),
         "EngineVersion": v.number,
         "DBParameterGroupFamily": v.family,
         "DBEngineDescription": description,
@@ -387,7 +445,7 @@ def _parameters(group: Facts) -> list[Facts]:
                 "Source": "user" if own else "system",
                 "ApplyType": apply_type,
                 "DataType": "string" if name == "tls" else "boolean",
-                "AllowedValues": "disabled,enabled" if name == "tls" else "0,1",
+                "AllowedValues": "disabled,enabled,fips-140-3,tls1.2+,tls1.3+" if name == "tls" else "0,1",
                 "IsModifiable": name != "ssl",
                 "ApplyMethod": "pending-reboot" if apply_type == "static" else "immediate",
             }
@@ -410,6 +468,56 @@ def describe_parameters(_: World, region: Region, ask: Facts) -> Facts:
 def describe_cluster_parameters(_: World, region: Region, ask: Facts) -> Facts:
     """List the parameters of a cluster group, DocumentDB's `tls` among them."""
     return _describe_parameters(region, ask, ask["DBClusterParameterGroupName"], cluster=True)
+
+
+@answers("ModifyDBParameterGroup")
+def modify_parameter_group(world: World, region: Region, ask: Facts) -> Facts:
+    """Set parameters: a dynamic one at once, a static one from the next reboot of each instance of the group on.
+
+    A default group is nobody's to change, and a static parameter takes ApplyMethod=pending-reboot.
+    """
+    name = ask["DBParameterGroupName"]
+    group = _group(region, name, cluster=False)
+    if name not in region.parameter_groups:
+        raise AwsError("InvalidParameterValue", f"The default parameter group {name} can't be modified.")
+    known = {r["ParameterName"]: r for r in _parameters(group)}
+    waits = False
+    for wish in ask["Parameters"]:
+        found = known.get(wish.get("ParameterName", ""))
+        if found is None or not found["IsModifiable"]:
+            raise AwsError("InvalidParameterValue", f"Could not modify the parameter {wish.get('ParameterName')}.")
+        if wish.get("ParameterValue") not in found["AllowedValues"].split(","):
+            raise AwsError("InvalidParameterValue", f"{wish.get('ParameterValue')} isn't allowed: 0,1")
+        if found["ApplyType"] == "static" and wish.get("ApplyMethod") != "pending-reboot":
+            raise AwsError("InvalidParameterCombination", "cannot use immediate apply method for static parameter")
+        waits = waits or wish.get("ApplyMethod") == "pending-reboot"
+    with world.lock:
+        group["values"] |= {w["ParameterName"]: w["ParameterValue"] for w in ask["Parameters"]}
+        for instance in region.instances.values():
+            for mine in instance.facts["DBParameterGroups"]:
+                if waits and mine["DBParameterGroupName"] == name:
+                    mine["ParameterApplyStatus"] = "pending-reboot"
+                    instance.xml = None
+    return {"DBParameterGroupName": name}
+
+
+@answers("CreateDBParameterGroup")
+def create_parameter_group(_: World, region: Region, ask: Facts) -> Facts:
+    """Make a group with the defaults of its family."""
+    name, family = ask["DBParameterGroupName"], ask["DBParameterGroupFamily"]
+    if name in region.parameter_groups:
+        raise AwsError("DBParameterGroupAlreadyExists", f"Parameter group {name} already exists")
+    if not any(v.family == family for v in versions.VERSIONS):
+        raise AwsError("InvalidParameterValue", f"ParameterGroupFamily {family} is not a valid parameter group family")
+    region.parameter_groups[name] = {"family": family, "cluster": False, "values": {}}
+    return {
+        "DBParameterGroup": {
+            "DBParameterGroupName": name,
+            "DBParameterGroupFamily": family,
+            "Description": ask["Description"],
+            "DBParameterGroupArn": f"arn:aws:rds:{region.name}:{region.account}:pg:{name}",
+        }
+    }
 
 
 def _groups(region: Region, ask: Facts, *, cluster: bool) -> Facts:
@@ -441,6 +549,77 @@ def describe_parameter_groups(_: World, region: Region, ask: Facts) -> Facts:
 def describe_cluster_parameter_groups(_: World, region: Region, ask: Facts) -> Facts:
     """List cluster parameter groups."""
     return _groups(region, ask, cluster=True)
+
+
+@answers("DescribeOptionGroups")
+def describe_option_groups(_: World, region: Region, ask: Facts) -> Facts:
+    """List option groups: the own ones, and for each version that is in use the default one, which has no options."""
+    used = {(r.version.engine, major(r.version)) for r in region.instances.values()}
+    defaults: Facts = {
+        f"default:{engine}-{number.replace('.', '-')}": {"engine": engine, "major": number, "options": []}
+        for engine, number in used
+    }
+    groups = defaults | region.option_groups
+    if (name := ask.get("OptionGroupName")) and name not in groups:
+        raise AwsError("OptionGroupNotFoundFault", f"Specified OptionGroupName: {name} not found.", 404)
+
+    def wanted(row: Facts) -> bool:
+        return (
+            name in (None, row["OptionGroupName"])
+            and ask.get("EngineName") in (None, row["EngineName"])
+            and ask.get("MajorEngineVersion") in (None, row["MajorEngineVersion"])
+        )
+
+    rows = {
+        k: {
+            "OptionGroupName": k,
+            "OptionGroupDescription": f"Options for {g['engine']} {g['major']}",
+            "EngineName": g["engine"],
+            "MajorEngineVersion": g["major"],
+            "Options": g["options"],
+            "AllowsVpcAndNonVpcInstanceMemberships": True,
+            "OptionGroupArn": f"arn:aws:rds:{region.name}:{region.account}:og:{k}",
+        }
+        for k, g in groups.items()
+    }
+    return page(ask, rows, "OptionGroupsList", wanted)
+
+
+def major(version: versions.Version) -> str:
+    """Give the major version number, as the parameter group family ends with it."""
+    return version.family.rpartition("-")[2].lstrip("abcdefghijklmnopqrstuvwxyz")
+
+
+def ssl_option(port: int) -> Facts:
+    """Make Oracle's SSL option, which gives TLS a port of its own."""
+    settings = {
+        "SQLNET.SSL_VERSION": ("1.2", "1.0,1.2,1.2 or 1.0"),
+        "SQLNET.CIPHER_SUITE": ("SSL_RSA_WITH_AES_256_CBC_SHA", ""),
+        "FIPS.SSLFIPS_140": ("FALSE", "TRUE,FALSE"),
+    }
+    return {
+        "OptionName": "SSL",
+        "OptionDescription": "Oracle Secure Sockets Layer",
+        "Persistent": False,
+        "Permanent": False,
+        "Port": port,
+        "OptionSettings": [
+            {
+                "Name": name,
+                "Value": value,
+                "DefaultValue": value,
+                "Description": name,
+                "ApplyType": "STATIC",
+                "DataType": "STRING",
+                "AllowedValues": allowed,
+                "IsModifiable": True,
+                "IsCollection": False,
+            }
+            for name, (value, allowed) in settings.items()
+        ],
+        "DBSecurityGroupMemberships": [],
+        "VpcSecurityGroupMemberships": [],
+    }
 
 
 # --- maintenance, events, tags, proxies

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from .. import catalogue
 from .pki import Pki
 from .seed import ACCOUNTS, BILLING, CENTRAL, LEGACY, OREGON, SHOP, WEST
 
@@ -17,13 +18,17 @@ REGIONS = (WEST, CENTRAL, OREGON)
 HOST = "127.0.0.1"
 ROLE = "rdsca"
 
-# store -> the regions whose root it holds at first, and the account whose applications read it
+# store -> the account whose applications read it, and the regions whose root it holds at first
 STORES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "shop-orders": (SHOP, (WEST, CENTRAL)),
-    "shop-catalog": (SHOP, (WEST,)),
-    "reports": (SHOP, (WEST,)),
-    "billing": (BILLING, (WEST,)),
-    "legacy": (LEGACY, (WEST,)),
+    "shop-orders.pem": (SHOP, (WEST, CENTRAL)),
+    "shop-catalog.pem": (SHOP, (WEST,)),
+    "reports.pem": (SHOP, (WEST,)),
+    "shop-warehouse.jks": (SHOP, (CENTRAL,)),
+    "billing.pem": (BILLING, (WEST,)),
+    "billing-ledger.p12": (BILLING, (WEST,)),
+    "billing-ca": (BILLING, (WEST,)),
+    "legacy.pem": (LEGACY, (WEST,)),
+    "legacy-rds-ca.yaml": (LEGACY, (WEST,)),
 }
 
 
@@ -42,12 +47,12 @@ def cache() -> Path:
     return Path(base) / "rdsca"
 
 
-def write_whole(file: Path, text: str, mode: int = 0o644) -> None:
+def write_whole(file: Path, data: str | bytes, mode: int = 0o644) -> None:
     """Write *file* whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.{os.getpid()}")
     part.touch(mode)
-    part.write_text(text)
+    part.write_bytes(data.encode() if isinstance(data, str) else data)
     part.replace(file)
 
 
@@ -76,14 +81,14 @@ def write_aws_files(folder: Path, port: int) -> None:
         "rdsca_guard = loopback",
         f"rdsca_truststore_url = {url(port)}/_lab/truststore",
         f"rdsca_reach = {folder / 'reach.yml'}",
+        f"rdsca_roots = {folder / 'roots.json'}",
     ]
     key = [f"region = {WEST}", f"aws_access_key_id = {SHOP}", "aws_secret_access_key = worthless"]
-    own = [*key, *common, f"rdsca_stores = {_stores_of(folder, SHOP)}"]
+    own = [*key, *common, *_of_account(folder, SHOP)]
     lines = ["# Written by the lab at each start.", "[default]", *own, "", "[profile lab]", *own]
     for account in ACCOUNTS[1:]:
         role = [f"role_arn = {role_arn(account.id)}", "source_profile = lab", f"region = {WEST}"]
-        stores = f"rdsca_stores = {_stores_of(folder, account.id)}"
-        lines += ["", f"[profile lab-{account.id}]", *role, *common, stores]
+        lines += ["", f"[profile lab-{account.id}]", *role, *common, *_of_account(folder, account.id)]
     write_whole(folder / "aws/config", "\n".join(lines) + "\n")
     write_whole(folder / "aws/credentials", "")
 
@@ -96,6 +101,11 @@ def role_arn(account: str) -> str:
 def write_reach(folder: Path, endpoints: Mapping[str, str]) -> None:
     """Write the file that says through which host and port an endpoint is reached."""
     write_whole(folder / "reach.yml", yaml.safe_dump({"endpoints": dict(endpoints), "others": "none"}))
+
+
+def write_roots(folder: Path, pki: Pki) -> None:
+    """Write the facts of the practice roots, which the profiles name: they stand in for Amazon's."""
+    write_whole(folder / "roots.json", catalogue.write(pki.facts()))
 
 
 def write_accounts(folder: Path) -> None:
@@ -112,11 +122,17 @@ def write_accounts(folder: Path) -> None:
                 "vars": {
                     "profile": "lab",
                     "stores": _stores_of(folder, account.id),
+                    "clients": str(clients(folder, account.id)),
                     "reach": str(folder / "reach.yml"),
                 },
             }
         )
     write_whole(folder / "accounts.yml", yaml.safe_dump({"accounts": rows}, sort_keys=False))
+
+
+def _of_account(folder: Path, account: str) -> list[str]:
+    """Give the profile's settings that differ from account to account."""
+    return [f"rdsca_stores = {_stores_of(folder, account)}", f"rdsca_clients = {clients(folder, account)}"]
 
 
 def _stores_of(folder: Path, account: str) -> str:
@@ -126,13 +142,9 @@ def _stores_of(folder: Path, account: str) -> str:
 
 def store(folder: Path, name: str) -> Path:
     """Give the path of an application's trust store."""
-    return folder / "stores" / f"{name}.pem"
+    return folder / "stores" / name
 
 
-def write_stores(folder: Path, pki: Pki, corporate_root: str) -> None:
-    """Write the applications' trust stores as they are before the runbook has touched them."""
-    for name, (_, regions) in STORES.items():
-        text = "".join(pki.root_pem(region, "rds-ca-rsa2048-g1") for region in regions)
-        if name == "shop-catalog":
-            text = f"# the company's own root, for the intranet\n{corporate_root}{text}"
-        write_whole(store(folder, name), text)
+def clients(folder: Path, account: str) -> Path:
+    """Give the path of an account's clients file."""
+    return folder / "clients" / f"{account}.yml"

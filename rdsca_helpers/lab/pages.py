@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from . import seed, versions
+from .applications import Clients
 from .front import Front, Reply, calls_page, send
 from .http import Environ, StartResponse
 from .pki import CURRENT, RETIRED
@@ -25,7 +26,7 @@ class Pages:
     def __init__(self, world: World) -> None:
         self.front: Front | None = None
         self.databases: Databases | None = None
-        self.clients: Callable[[], list[dict[str, Any]]] = list
+        self.clients: Clients | None = None
         self.progress: list[str] = []
         self.ready = False
         self.failed = ""
@@ -36,7 +37,9 @@ class Pages:
             ("DELETE", "calls"): self._forget_calls,
             ("GET", "stats"): self._stats,
             ("GET", "servers"): lambda _: self.databases.rows() if self.databases else [],
-            ("GET", "clients"): lambda _: self.clients(),
+            ("GET", "clients"): lambda _: self.clients.rows() if self.clients else [],
+            ("POST", "clients"): self._add_client,
+            ("DELETE", "clients"): self._remove_client,
             ("GET", "settings"): lambda _: asdict(self._world.settings),
             ("POST", "settings"): self._settings,
             ("POST", "clock"): self._clock,
@@ -46,6 +49,19 @@ class Pages:
             ("POST", "instance"): self._instance,
             ("POST", "grow"): self._grow,
         }
+
+    @property
+    def _clients(self) -> Clients:
+        if self.clients is None or not self.ready:
+            raise ValueError("the lab is still starting")
+        return self.clients
+
+    def _add_client(self, wish: dict[str, Any]) -> Any:
+        return self._clients.add(wish)
+
+    def _remove_client(self, wish: dict[str, str]) -> Any:
+        self._clients.remove(wish["name"])
+        return self._clients.rows()
 
     @property
     def _front(self) -> Front:
@@ -76,6 +92,8 @@ class Pages:
             name = region or "global"
             if path == f"truststore/{name}/{name}-bundle.pem":
                 return Reply(self._world.pki.bundle(region).encode(), "application/x-pem-file")
+            if path == f"truststore/{name}/{name}-bundle.p7b":
+                return Reply(self._world.pki.bundle_p7b(region), "application/x-pkcs7-certificates")
         return Reply(b"not found\n", "text/plain", 404)
 
     def _status(self, _: Any) -> Any:

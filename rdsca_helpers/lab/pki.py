@@ -15,7 +15,11 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
+
+from ..catalogue import Catalogue, fact_of
+from ..certs import read_der
 
 CURRENT = ("rds-ca-rsa2048-g1", "rds-ca-rsa4096-g1", "rds-ca-ecc384-g1")
 RETIRED = ("rds-ca-2019",)
@@ -119,6 +123,26 @@ class Pki:
         """Give the CA bundle of *region*, or of all regions: published roots only, retired ones are out."""
         regions = self.regions if region is None else (region,)
         return "".join(self.root_pem(r, ca) for r in regions for ca in CURRENT)
+
+    def bundle_p7b(self, region: str | None = None) -> bytes:
+        """Give the same bundle as PKCS#7 in PEM, as Amazon publishes it for Windows."""
+        certificates = x509.load_pem_x509_certificates(self.bundle(region).encode())
+        return pkcs7.serialize_certificates(certificates, serialization.Encoding.PEM)
+
+    def facts(self) -> Catalogue:
+        """Give the facts of all roots, as the catalogue of Amazon's own has them; the retired ones are not current."""
+        known = [
+            fact_of(
+                read_der(self._root(region, ca).certificate.public_bytes(serialization.Encoding.DER)),
+                ca=ca,
+                region=region,
+                source=ORGANIZATION,
+                current=ca in CURRENT,
+            )
+            for region in self.regions
+            for ca in (*CURRENT, *RETIRED)
+        ]
+        return Catalogue(tuple(known))
 
     def issue(self, region: str, ca: str, names: Sequence[str], not_before: datetime, not_after: datetime) -> Served:
         """Sign a server certificate for the DNS *names*, the endpoint first."""

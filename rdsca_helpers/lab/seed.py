@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from . import versions
-from .actions import pending_rotation
+from .actions import major, pending_rotation, ssl_option
 from .versions import ECC384, RSA2048, RSA4096
 from .wire import Wish
 from .world import Account, Cluster, Facts, Instance, Region, World
@@ -38,6 +38,8 @@ _PORTS = {
 }
 _LICENSES = {"postgres": "postgresql-license", "aurora-postgresql": "postgresql-license"}
 _BY_PREFIX = {"sqlserver": "license-included", "oracle": "bring-your-own-license"}
+
+ORACLE_TLS_PORT = 2484  # the port that Oracle proposes for TCPS
 
 HOSTILE = {"note": '=HYPERLINK("http://x")', "owner": "<img src=x onerror=alert(1)>"}
 
@@ -78,6 +80,7 @@ class _Place:
         tags: dict[str, str] | None = None,
         status: str = "available",
         group: str = "",
+        options: str = "",
         **facts: Any,
     ) -> Instance:
         """Add an instance."""
@@ -118,7 +121,12 @@ class _Place:
             "AutoMinorVersionUpgrade": True,
             "ReadReplicaDBInstanceIdentifiers": [],
             "LicenseModel": license_model or "general-public-license",
-            "OptionGroupMemberships": [{"OptionGroupName": f"default:{family.replace('.', '-')}", "Status": "in-sync"}],
+            "OptionGroupMemberships": [
+                {
+                    "OptionGroupName": options or f"default:{engine}-{major(version).replace('.', '-')}",
+                    "Status": "in-sync",
+                }
+            ],
             "PubliclyAccessible": False,
             "StatusInfos": [],
             "StorageType": "aurora" if engine.startswith("aurora") else "gp3",
@@ -143,6 +151,7 @@ class _Place:
             "DedicatedLogVolume": False,
             "IsStorageConfigUpgradeAvailable": False,
             "EngineLifecycleSupport": "open-source-rds-extended-support-disabled",
+            **({"DBName": "ORCL"} if engine.startswith("oracle") else {}),
             **facts,
         }
         self.world.add(instance)
@@ -291,6 +300,11 @@ def _shop(world: World, now: datetime) -> list[Wish]:
         "8.0.mysql_aurora.3.08.2",
         [Member("shop-cart-1", days=140), Member("shop-cart-2", days=150), Member("shop-cart-3", ECC384, 310)],
     )
+    west.here.option_groups["stock-oracle-tls"] = {
+        "engine": "oracle-se2",
+        "major": "19",
+        "options": [ssl_option(ORACLE_TLS_PORT)],
+    }
     stock = west.db(
         "stock-oracle",
         "oracle-se2",
@@ -298,10 +312,11 @@ def _shop(world: World, now: datetime) -> list[Wish]:
         days=80,
         cls="db.m5.large",
         team="stock",
+        options="stock-oracle-tls",
     )
     action = pending_rotation(stock, now)
     stock.actions[action["Action"]] = action
-    west.db("pricing-mssql", "sqlserver-se", "15.00.4430.1.v1", days=400, cls="db.m5.xlarge", team="pricing")
+    pricing = west.db("pricing-mssql", "sqlserver-se", "15.00.4430.1.v1", days=400, cls="db.m5.xlarge", team="pricing")
     west.db("batch-scratch", "postgres", "15.10", days=12, env="test", status="stopped")
     _proxy(west, "orders-proxy", "POSTGRESQL", orders)
 
@@ -326,7 +341,14 @@ def _shop(world: World, now: datetime) -> list[Wish]:
         Capacity=2,
         ScalingConfigurationInfo={"MinCapacity": 1, "MaxCapacity": 8, "AutoPause": True},
     )
-    return [Wish(orders, "postgres"), Wish(catalog, "mysql"), Wish(orders_eu, "postgres")]
+    return [
+        Wish(orders, "postgres"),
+        Wish(catalog, "mysql"),
+        Wish(orders_eu, "postgres"),
+        Wish(stock, "oracle"),
+        Wish(pricing, "sqlserver"),
+        *(Wish(central.here.instances[m.id], "docdb") for m in docs),
+    ]
 
 
 def _billing(world: World, now: datetime) -> list[Wish]:
@@ -393,7 +415,14 @@ def _billing(world: World, now: datetime) -> list[Wish]:
 
 def _legacy(world: World, now: datetime) -> list[Wish]:
     west = _Place(world, LEGACY, WEST, now)
-    crm = west.db("crm-db", "mariadb", "10.6.21", days=25, team="crm", window="sat:22:30-sat:23:00")
+    west.here.parameter_groups["crm-mariadb"] = {
+        "family": "mariadb10.6",
+        "cluster": False,
+        "values": {"performance_schema": "0"},
+    }
+    crm = west.db(
+        "crm-db", "mariadb", "10.6.21", days=25, team="crm", window="sat:22:30-sat:23:00", group="crm-mariadb"
+    )
     people = west.db("hr-db", "postgres", "15.12", days=20, team="hr", tags=HOSTILE)
     custom = west.db("erp-custom", "custom-oracle-ee", "19.cdb_cev1", cls="db.m5.xlarge", team="erp")
     custom.ca = custom.expires = None

@@ -65,7 +65,7 @@ class Installation:
 
     def environment(self) -> dict[str, str]:
         """Give the variables that its programs need; none of ours could change what they do."""
-        variables = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+        variables = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
         if self.packing == "wheel":  # its libraries do not find each other
             variables["LD_LIBRARY_PATH"] = str(self.base / "lib")
         return variables
@@ -101,11 +101,16 @@ def make(
     readonly_password: str,
     app_password: str,
     performance_schema: bool = True,
+    options: Sequence[str] = ("--skip-name-resolve",),
 ) -> Server:
-    """Prepare a server, not yet started; its first data folder is made once and kept in *cache_folder*."""
+    """Prepare a server, not yet started; its first data folder is made once and kept in *cache_folder*.
+
+    *options* are more words of the command line of MySQL and MariaDB. Without the one that stands there, a client
+    from a port passes for rdsadmin@localhost, and the server keeps its host cache.
+    """
     classes: dict[str, type[Server]] = {"postgres": Postgres, "mariadb": MariaDB, "mysql": MySQL}
     passwords = {"rdsca_ro": readonly_password, "app": app_password}
-    return classes[installation.kind](installation, cache_folder, passwords, performance_schema)
+    return classes[installation.kind](installation, cache_folder, passwords, performance_schema, options)
 
 
 class Server(ABC):
@@ -124,10 +129,12 @@ class Server(ABC):
         cache_folder: Path,
         passwords: dict[str, str],
         performance_schema: bool,
+        options: Sequence[str],
     ) -> None:
         self.kind = installation.kind
         self.version = installation.version
         self.performance_schema = performance_schema
+        self.options = options
         self.port = 0
         self.pid = 0
         self.folder = Path()
@@ -176,6 +183,10 @@ class Server(ABC):
         with closing(self._admin_session()) as session, session.cursor() as cursor:
             cursor.execute(statement, parameters or None)
             return list(cursor.fetchall()) if cursor.description else []
+
+    @abstractmethod
+    def logs(self) -> dict[str, Path]:
+        """Give the log files, by the names that RDS gives them."""
 
     @abstractmethod
     def _initialize(self) -> None:
@@ -306,7 +317,7 @@ class Server(ABC):
                 self.sql("select 1")
                 return
         self._end()
-        said = log.read_text(errors="replace").strip()
+        said = "\n".join(p.read_text(errors="replace").strip() for p in [log, *self.logs().values()])
         raise RdscaError(f"{self.kind} {self.version} did not start: {said[-_LOG_CHARACTERS:]}")
 
     def _end(self) -> None:
@@ -338,7 +349,7 @@ class Postgres(Server):
         options = ["-U", "rdsadmin", "-A", "trust", "-N", "--no-locale", "-E", "UTF8", "--wal-segsize=1"]
         self._run_tool([*self._initdb(), "-D", str(self._data), *options])
         hba = self._data / "pg_hba.conf"
-        hba.write_text("local all rdsadmin trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+        hba.write_text("local all rdsadmin trust\nhost all all 127.0.0.0/8 scram-sha-256\n")
         self._single_user(
             "postgres",
             "create role rdsca_ro login in role pg_monitor",
@@ -381,9 +392,19 @@ class Postgres(Server):
             "full_page_writes": "off",
             "synchronous_commit": "off",
             "jit": "off",
+            # As RDS logs; log_connections is off there unless somebody switches it on.
+            "logging_collector": "on",
+            "log_directory": "log",
+            "log_filename": "postgresql.log.%Y-%m-%d-%H",
+            "log_line_prefix": "%t:%r:%u@%d:[%p]:",
+            "log_timezone": "UTC",
+            "log_connections": "on",
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [*self._program("postgres"), "-D", str(self._data), *options]
+
+    def logs(self) -> dict[str, Path]:
+        return {f"error/{file.name}": file for file in sorted(self._data.glob("log/postgresql.log.*"))}
 
     def _admin_session(self) -> Any:
         session = psycopg2.connect(
@@ -454,7 +475,6 @@ class MySQL(Server):
             f"--ssl-cert={self._tls('chain')}",
             f"--ssl-key={self._tls('key')}",
             f"--performance-schema={'ON' if self.performance_schema else 'OFF'}",
-            "--skip-name-resolve",  # so that nobody from a port passes for rdsadmin@localhost
             "--max-connections=50",
             "--table-open-cache=64",
             "--innodb-buffer-pool-size=8M",
@@ -463,6 +483,7 @@ class MySQL(Server):
             "--innodb-fast-shutdown=2",
             *self.small,
             *self._own_options(),
+            *self.options,
         ]
 
     def _own_options(self) -> list[str]:
@@ -474,6 +495,9 @@ class MySQL(Server):
             "--performance-schema-digests-size=100",
             "--performance-schema-error-size=1",
         ]
+
+    def logs(self) -> dict[str, Path]:
+        return {"error/mysql-error.log": self.folder / "server.log"}
 
     @property
     def _socket(self) -> Path:

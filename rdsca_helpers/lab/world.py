@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 from . import versions
@@ -67,6 +68,9 @@ class Wire(Protocol):
     def halt(self, instance: Instance) -> None:
         """Stop the database behind *instance*."""
 
+    def logs(self, instance: Instance) -> dict[str, Path]:
+        """Give the log files of the database behind *instance*, by the names that RDS gives them."""
+
 
 class NoWire:
     """Endpoints with nothing behind them."""
@@ -80,6 +84,10 @@ class NoWire:
 
     def halt(self, instance: Instance) -> None:
         """Nothing to do."""
+
+    def logs(self, instance: Instance) -> dict[str, Path]:  # noqa: ARG002
+        """None."""
+        return {}
 
 
 @dataclass
@@ -199,6 +207,7 @@ class Region:
     proxy_targets: dict[str, list[Facts]] = field(default_factory=dict)
     global_clusters: dict[str, Facts] = field(default_factory=dict)
     parameter_groups: dict[str, Facts] = field(default_factory=dict)  # {"family", "cluster", "values"}
+    option_groups: dict[str, Facts] = field(default_factory=dict)  # {"engine", "major", "options"}
     override: tuple[str, datetime] | None = None
     events: deque[Facts] = field(default_factory=lambda: deque(maxlen=10_000))
 
@@ -483,6 +492,9 @@ class World:
                 self.wire.show(member, ca, until, restart=restart)
             with self.lock:
                 member.ca, member.expires, member.xml = ca, until, None
+                if restart:
+                    for group in member.facts.get("DBParameterGroups", ()):
+                        group["ParameterApplyStatus"] = "in-sync"
                 if renew:
                     for action in ROTATIONS:
                         member.actions.pop(action, None)

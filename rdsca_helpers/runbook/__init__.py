@@ -3,6 +3,7 @@
 from .discovery import discover
 from .evidence import fleet_page, keep, load, seal, write_report
 from .fitness import fitness
+from .parameter_change import enable_performance_schema
 from .planning import approve, make_plan
 from .rotation import rotate
 from .sessions import check_sessions
@@ -14,6 +15,7 @@ __all__ = [
     "check_sessions",
     "check_stores",
     "discover",
+    "enable_performance_schema",
     "fitness",
     "fleet_page",
     "keep",

@@ -14,7 +14,19 @@ from .. import sentences
 from ..edge.folder import JOURNAL, Journal, read_journal
 from ..edge.run import Run
 from ..errors import OutcomeUnknown, RdscaError, Refused, Unreachable, UsageError
-from ..model import Instance, Plan, PlanRow, Rotation, Step, StepStatus, Verdict, now
+from ..model import (
+    Instance,
+    Plan,
+    PlanRow,
+    ProofReport,
+    ProofVerdict,
+    Rotation,
+    Step,
+    StepStatus,
+    Verdict,
+    now,
+    utc,
+)
 from .planning import refuse_unfit
 
 _CHANGE_PATIENCE = 45 * 60.0  # seconds until a change that was sent is called unknown
@@ -131,6 +143,7 @@ class _Rotator:
         if self.run.wave.isdigit():
             self._refuse_early(ready, moved)
         _refuse_many(len([r for r in rows if _key(r) not in _settled(self.last)]), self.run, self.plan)
+        self._refuse_after_failure([r for r in rows if _key(r) not in _settled(self.last)], moved)
         steps: list[Step] = []
         for number in sorted({r.wave or 0 for r in rows}):
             wave = self._wave([r for r in rows if r.wave == number])
@@ -148,6 +161,33 @@ class _Rotator:
                 f"wave {self.run.wave} comes after wave {first.wave}, where {first.instance} has not moved yet",
                 f"rotate wave {first.wave} first, or let its window pass and run it again",
             )
+
+    def _refuse_after_failure(self, rows: Sequence[PlanRow], moved: set[str]) -> None:
+        """Refuse to go on while the proof of what this plan has moved names clients that the change broke.
+
+        So it does while a log or counters that would name them could not be read: the proof has a problem then.
+        """
+        proof = self.run.folder.find(ProofReport) if rows else None
+        if proof is None:
+            return
+        seen = [
+            p
+            for p in proof.rows
+            if (key := f"{p.region}/{p.instance}") in moved and proof.made_at >= utc(self.last[key]["at"])
+        ]
+        failed = [p for p in seen if p.verdict is ProofVerdict.FAILED or p.rejected]
+        if failed:
+            raise Refused(
+                f"06-verify found that {failed[0].instance}, which has moved, is not well: {failed[0].detail}",
+                "mend the clients' trust stores and run 06-verify again, or plan anew without those rightly gone",
+            )
+        unread = {f"{self.run.account}/{p.region}/{p.instance}" for p in seen if not p.rejections_read}
+        for problem in proof.problems:
+            if problem.where in unread:
+                raise Refused(
+                    f"06-verify could not see how the clients of {problem.where} take the new CA: {problem.what}",
+                    f"{problem.remedy or 'mend that'}; then run 06-verify again, or look at the clients and plan anew",
+                )
 
     def _wave(self, rows: Sequence[PlanRow]) -> list[Step]:
         """Send the requests of one wave, then wait for all that were sent; stop sending at the first that fails."""

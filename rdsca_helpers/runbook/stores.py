@@ -2,57 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from .. import certs, sentences
-from ..certs import Certificate
+from .. import sentences
 from ..edge import bundle as bundles
 from ..edge.bundle import Bundle
 from ..edge.run import Run
-from ..edge.stores import pem
+from ..edge.stores.opening import password_from
 from ..errors import RdscaError, UnknownRoot
 from ..model import Inventory, Problem, StoreVerdict, Trust, now
+from ..trust import Root
 from .sessions import fetch_bundle
+from .trust import Aim, chains_of, check_store, read_clients
 
 
 def check_stores(run: Run, inventory: Inventory) -> Trust:
     """Say what each trust store means for the target CA; with ``action="apply"`` add the root where it is missing.
 
-    Only the target's roots for the regions that have instances are added, and nothing is ever taken out.
+    Stores are those named, and those of the clients file. Only the target's roots for the regions that have
+    instances are added, and nothing is ever taken out. Chains that 06 saw served are tried against every store.
     """
-    bundle = fetch_bundle(run)
+    bundle = fetch_bundle(run, inventory)
+    clients = read_clients(run.clients)
+    password = password_from(run.store_password)
+    chains = chains_of(run.folder)
     problems: list[Problem] = []
-    roots = _target_roots(run, inventory, bundle, problems)
+    aims, roots = _aims(run, inventory, bundle, problems)
     rows: list[StoreVerdict] = []
-    for path in run.stores:
-        store = pem.read(path)
-        added: set[str] = set()
-        backup = ""
-        if run.action == "apply":
-            there = {c.sha256 for c in store.certificates}
-            try:
-                backup = str(pem.add(store, list(roots.values()), comment=f"added by rdsca for {run.account}") or "")
-            except RdscaError as e:
-                problems.append(Problem(path, e.what, e.remedy))
-            store = pem.read(path)
-            added = {c.sha256 for c in store.certificates} - there
-        for region, root in roots.items():
-            offered = {ca: facts["thumbprint"] for ca, facts in inventory.cas[region].items()}
-            verdict, reason = certs.judge_store(store.certificates, store.complaints, root, offered, run.target_ca)
-            rows.append(
-                StoreVerdict(
-                    store=path,
-                    format=pem.FORMAT,
-                    region=region,
-                    ca=run.target_ca,
-                    family="openssl",
-                    verdict=verdict,
-                    reason=reason,
-                    added_sha256=(root.sha256,) if root.sha256 in added else (),
-                    backup=backup if root.sha256 in added else "",
-                )
-            )
+    for path in dict.fromkeys((*run.stores, *(c.store for c in clients if c.store))):
+        checked = check_store(
+            path,
+            aims,
+            clients=clients,
+            chains=chains,
+            password=password,
+            roots=roots,
+            apply=run.action == "apply",
+        )
+        rows += checked.rows
+        problems += checked.problems
     report = Trust(
         account=run.account,
         regions=inventory.regions,
@@ -65,16 +53,23 @@ def check_stores(run: Run, inventory: Inventory) -> Trust:
     return replace(report, meaning=sentences.trust(report, run.target_ca, action=run.action))
 
 
-def _target_roots(run: Run, inventory: Inventory, bundle: Bundle, problems: list[Problem]) -> Mapping[str, Certificate]:
-    """Give the target's root for each region that has instances; a region that does not offer it is a problem."""
-    roots = {}
+def _aims(run: Run, inventory: Inventory, bundle: Bundle, problems: list[Problem]) -> tuple[list[Aim], list[Root]]:
+    """Give what is asked of the stores for each region that has instances, and the roots that may be added.
+
+    A region that does not offer the target is a problem; so is one whose root nobody knows, and no store accepts it.
+    """
+    aims, roots = [], []
     for region in sorted({i.region for i in inventory.rows if not i.skip_reason}):
+        cas = inventory.cas.get(region, {})
+        offered = {ca: facts["thumbprint"] for ca, facts in cas.items()}
         try:
-            roots[region] = bundles.require_root(
-                bundle, inventory.cas.get(region, {}), region=region, target_ca=run.target_ca
-            )
-        except UnknownRoot:
-            raise
+            root = bundles.require_root(bundle, cas, region=region, target_ca=run.target_ca)
+        except UnknownRoot as e:
+            problems.append(Problem(f"{run.account}/{region}", e.what, e.remedy))
+            aims.append(Aim(region, run.target_ca, None, offered))
         except RdscaError as e:
             problems.append(Problem(f"{run.account}/{region}", e.what, e.remedy))
-    return roots
+        else:
+            aims.append(Aim(region, run.target_ca, root, offered))
+            roots.append(Root(root, run.target_ca, region))
+    return aims, roots

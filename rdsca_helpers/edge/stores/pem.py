@@ -1,89 +1,201 @@
-"""PEM trust stores (libpq, MySQL clients, Node, curl, Python): read as the client would, add and lose nothing."""
+"""PEM trust stores (libpq, MySQL clients, Node, curl, Python): read as OpenSSL would, add and lose nothing."""
 
 from __future__ import annotations
 
-import fcntl
-import os
+import base64
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import chain, count
-from pathlib import Path
+import ssl
+import tempfile
+from collections.abc import Iterator, Sequence
 
-from ...certs import Certificate, read_pem
-from ...errors import Refused, UsageError
-from ..files import write_whole
+from ...certs import REFUSED, read_der, read_pem
+from ...errors import Refused
+from ...model import Secret
+from ...trust import Contents, Entry, Root
+from .kinds import Kind
 
-FORMAT = "pem"
-
-
-@dataclass(frozen=True)
-class PemStore:
-    """A PEM file: what is in it for OpenSSL, and what OpenSSL would not load."""
-
-    path: Path
-    text: str
-    certificates: tuple[Certificate, ...]
-    complaints: tuple[str, ...]
-
-
-def read(path: str) -> PemStore:
-    """Read a PEM trust store; raises ``UsageError`` when there is no such file or it cannot be read."""
-    file = Path(path).expanduser()
-    try:
-        text = file.read_bytes().decode("ascii", errors="surrogateescape")
-    except OSError as e:
-        raise UsageError(f"the trust store {path} cannot be read ({e.strerror})") from None
-    certificates, complaints = read_pem(text)
-    return PemStore(file, text, tuple(certificates), tuple(complaints))
+_BLOCK = re.compile(
+    rb"^-----BEGIN (?P<label>(?:X509 |TRUSTED )?CERTIFICATE)-----[ \t]*\r?$(?P<body>.*?)"
+    rb"^-----END (?P=label)-----[ \t]*\r?(?:\n|\Z)",
+    re.S | re.M,
+)
+_LABEL = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
+_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|!--|html|\?xml)", re.I)
+_OTHER_LABEL = re.compile(r"\((?:X509|TRUSTED) CERTIFICATE\)$")
+_PLAIN = re.compile(  # lines of comment and CERTIFICATE blocks that every reader takes; Java takes a first 0 for DER
+    rb"(?:(?![-0])(?![^\n]*-----)[^\r\n\0]{0,200}(?:\r?\n|\Z)"
+    rb"|-----BEGIN CERTIFICATE-----\r?\n(?:[A-Za-z0-9+/=]{1,64}\r?\n)+-----END CERTIFICATE-----(?:\r?\n|\Z))*+"
+)
+_BEGIN_FOR_GNUTLS = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE")
+_PASSED_OVER = ": a block of another kind ("  # a private key, say: clients read on
+_KEY = re.compile(r"\((?:[A-Z0-9]+ )*PRIVATE KEY\)$")
+_MARK = b"\xef\xbb\xbf"
+_COMMENT = b"# added by rdsca"
+_FOR_SERVERS = (bytes.fromhex("06082b06010505070301"), bytes.fromhex("0604551d2500"))  # serverAuth, any usage
 
 
-def add(store: PemStore, roots: Sequence[Certificate], *, comment: str) -> Path | None:
-    """Append the *roots* that are not there yet, and give the backup's path; ``None`` when there was nothing to add.
+def recognise(data: bytes) -> bool:
+    """Tell a text that holds a certificate in PEM; the page of a captive portal is none, whatever it quotes."""
+    return bool(_LABEL.search(data)) and not _PAGE.match(data)
 
-    What is in the file stays byte for byte. Links are followed, owner and mode kept; a file with other names (hard
-    links), a read-only one, and one that changed since it was read are refused.
+
+def read(data: bytes, _: Secret | None = None) -> Contents:
+    """Read what OpenSSL would load of *data*; private keys are counted and never shown."""
+    certificates, said = read_pem(_text(data))
+    entries = [Entry(c) for c in certificates]
+    complaints = [c for c in said if not _OTHER_LABEL.search(c)]
+    for block in _BLOCK.finditer(data.removeprefix(_MARK)):
+        if block["label"] != b"CERTIFICATE":
+            try:
+                entries.append(_entry(block))
+            except ValueError:
+                complaints.append(f"a block {block['label'].decode()} is no certificate, and {REFUSED}")
+    if b"\0" in data:
+        complaints.append(f"line {data.count(bytes([10]), 0, data.index(0)) + 1}: a NUL byte, and {REFUSED}")
+    keys = sum(bool(_KEY.search(c)) for c in complaints)
+    if _PLAIN.fullmatch(data):
+        return Contents("pem", tuple(entries), tuple(complaints), keys)
+    if entries and not any(c.endswith(REFUSED) for c in complaints) and (why := _refused(data)):
+        complaints.append(f"{why}, and {REFUSED}")
+    return Contents("pem", tuple(entries), tuple(complaints), keys, refused_by=_refused_by(data))
+
+
+def _refused(data: bytes) -> str:
+    """Ask OpenSSL itself whether it loads a file of *data*; give its reason where it does not.
+
+    Only a file will do: what OpenSSL takes from memory, it reads by other rules.
     """
-    there = {c.sha256 for c in store.certificates}
-    new = list({root.sha256: root for root in roots if root.sha256 not in there}.values())
-    if not new:
-        return None
-    if store.complaints:
-        raise Refused(f"{store.path} is not clean PEM: {'; '.join(store.complaints)}", "mend it by hand first")
-    try:
-        path = store.path.resolve(strict=True)
-    except OSError as e:
-        raise Refused(f"{store.path} is gone ({e.strerror})", "run this step again") from None
-    if path.stat().st_nlink > 1:
-        raise Refused(
-            f"{path} has other names (hard links), which would keep the old content", "make it a file of its own"
-        )
-    if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
-        raise Refused(f"{path} is read-only here", "run this where the store may be changed")
-    gap = "" if not store.text or store.text.endswith("\n") else "\n"
-    added = "".join(f"# {comment}: {_in_a_line(root.subject)}\n{root.pem}" for root in new)
-    old = store.text.encode("ascii", errors="surrogateescape")
-    data = old + (gap + added).encode()
-    if len(read_pem(data.decode("ascii", errors="surrogateescape"))[0]) != len(store.certificates) + len(new):
-        raise Refused(f"{path} would not read back as it should", "mend it by hand first")
-    with path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if file.read() != old:
-            raise Refused(f"{path} was changed by somebody else just now", "run this step again")
-        backup = _free_name(path, datetime.now(UTC))
-        write_whole(backup, old, like=path)
-        write_whole(path, data, like=path)
-    return backup
+    with tempfile.NamedTemporaryFile(prefix="rdsca-") as file:
+        file.write(data)
+        file.flush()
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file.name)
+        except ssl.SSLError as e:
+            return f"a block in it does not read ({e.reason or 'no reason given'})"
+    return ""
 
 
-def _in_a_line(subject: str) -> str:
-    """Let a subject stand in a comment: it may hold line feeds and dashes, which would begin a block."""
-    return re.sub(r"\s+|--+", " ", subject)
+def _refused_by(data: bytes) -> dict[str, str]:
+    """Say which other clients do not load a PEM file that is not plain; measured with GnuTLS 3.7 and JDK 17.
+
+    GnuTLS looks for a certificate's BEGIN wherever it stands, and stops at the first that does not read.
+    """
+    plain = sum(block["label"] != b"TRUSTED CERTIFICATE" for block in _BLOCK.finditer(data))
+    refused = {"java": "it is more than CERTIFICATE blocks and lines of comment, which Java does not read safely"}
+    if len(_BEGIN_FOR_GNUTLS.findall(data)) != plain:
+        refused["gnutls"] = "it holds other blocks than plain certificates, which GnuTLS does not read"
+    return refused
 
 
-def _free_name(path: Path, now: datetime) -> Path:
-    """Name a backup that is not there yet, for a second change within the same second."""
-    stem = f"{path.name}.rdsca-{now:%Y%m%dT%H%M%SZ}"
-    names = chain((f"{stem}.bak",), (f"{stem}.{n}.bak" for n in count(2)))
-    return next(free for name in names if not (free := path.with_name(name)).exists())
+def add(data: bytes, roots: Sequence[Root], _: Secret | None = None) -> bytes:
+    """Append the *roots* that are not there yet, each below a line of comment; what is there stays byte for byte.
+
+    Raises ``Refused`` where OpenSSL would not load what is there: more roots would not help its clients.
+    """
+    _require_clean(data)
+    there = {c.sha256 for c in read(data).certificates}
+    new = {root.certificate.sha256: root for root in roots if root.certificate.sha256 not in there}
+    gap = b"" if not data or data.endswith(b"\n") else b"\n"
+    return data + gap + b"".join(_comment(r) + r.certificate.pem.encode() for r in new.values()) if new else data
+
+
+def remove(data: bytes, sha256s: frozenset[str], _: Secret | None = None) -> bytes:
+    """Take out the certificates named by their SHA-256, with the comment that rdsca put above; nothing else moves."""
+    _require_clean(data)
+    kept: list[bytes] = []
+    for text, sha256 in _parts(data):
+        if sha256 not in sha256s:
+            kept.append(text)
+        elif (above := kept[-1].splitlines(keepends=True)) and above[-1].startswith(_COMMENT):
+            kept[-1] = b"".join(above[:-1])
+    return b"".join(kept)
+
+
+def build(roots: Sequence[Root], _: Secret | None = None) -> bytes:
+    """Write *roots* as every reader takes them: LF, ASCII, sorted by alias, each once, no text around."""
+    ordered = sorted(roots, key=lambda root: root.alias)
+    return "".join(dict.fromkeys(root.certificate.pem for root in ordered)).encode()
+
+
+def _parts(data: bytes) -> Iterator[tuple[bytes, str]]:
+    """Cut *data* at its certificates, each with its SHA-256; the text before and between them comes with none."""
+    mark = _MARK if data.startswith(_MARK) else b""
+    yield mark, ""
+    text, done = data.removeprefix(mark), 0
+    for block in _BLOCK.finditer(text):
+        yield text[done : block.start()], ""
+        yield block[0], _entry(block).certificate.sha256
+        done = block.end()
+    yield text[done:], ""
+
+
+def _entry(block: re.Match[bytes]) -> Entry:
+    """Read one block; what follows the certificate in a TRUSTED one says whether OpenSSL takes it for servers."""
+    der = base64.b64decode(b"".join(block["body"].split()), validate=True)
+    end = _end_of_first(der)
+    anchor = _trusts_servers(der[end:]) if block["label"].startswith(b"TRUSTED") else True
+    return Entry(read_der(der[:end]), anchor=anchor)
+
+
+def _trusts_servers(settings: bytes) -> bool:
+    """Judge the X509_CERT_AUX after a TRUSTED certificate: usages trusted (a SEQUENCE) and rejected (a [0]), if any."""
+    lists = {}
+    if settings:
+        inner = settings[_header(settings) :]
+        while inner[:1] in (b"\x30", b"\xa0"):
+            end = _end_of_first(inner)
+            lists[inner[:1]], inner = inner[:end], inner[end:]
+    trusted, rejected = lists.get(b"\x30"), lists.get(b"\xa0", b"")
+    return not any(u in rejected for u in _FOR_SERVERS) and (trusted is None or any(u in trusted for u in _FOR_SERVERS))
+
+
+def _header(der: bytes) -> int:
+    """Give the length of a DER element's tag and length octets."""
+    return 2 + (der[1] & 0x7F if len(der) > 1 and der[1] & 0x80 else 0)
+
+
+def _end_of_first(der: bytes) -> int:
+    head = _header(der)
+    end = head + (int.from_bytes(der[2:head], "big") if head > 2 else der[1] if len(der) > 1 else 0)
+    if end > len(der) or len(der) < 2:
+        raise ValueError("cut off")
+    return end
+
+
+def _require_clean(data: bytes) -> None:
+    complaints = read(data).complaints
+    wrong = [c for c in complaints if _PASSED_OVER not in c]
+    if not wrong:
+        return
+    lines = _suspect_lines(data)
+    where = f" (look at line {', '.join(map(str, lines))})" if lines else ""
+    raise Refused(f"the PEM text is not clean: {'; '.join(wrong)}{where}", "mend it by hand first")
+
+
+def _suspect_lines(data: bytes) -> list[int]:
+    """Give the numbers of lines whose BEGIN or END is not alone on its line, and of blocks that do not end."""
+    found, begun = [], 0
+    for number, line in enumerate(re.split(r"\r\n|\n", _text(data.removeprefix(_MARK))), 1):
+        marks = line.count("-----BEGIN ") + line.count("-----END ")
+        if marks and not re.fullmatch(r"-----(BEGIN|END) [A-Z0-9 ]+-----[ \t]*", line):
+            found.append(number)
+        elif line.startswith("-----BEGIN "):
+            found += [begun] if begun else []
+            begun = number
+        elif marks:
+            begun = 0
+    return sorted({*found, *([begun] if begun else [])})
+
+
+def _comment(root: Root) -> bytes:
+    """Say where the block below comes from. A subject may hold line feeds and dashes, which would begin a block."""
+    said = f" ({root.ca}, {root.region}): {root.certificate.subject}"
+    plain = "".join(c if c.isprintable() else " " for c in said)
+    return _COMMENT + re.sub(r"--+", " ", plain).encode() + b"\n"
+
+
+def _text(data: bytes) -> str:
+    return data.decode("ascii", errors="surrogateescape")
+
+
+KINDS = (Kind("pem", ("openssl", "openssl-partial", "gnutls"), recognise, read, add, remove, build, rank=60),)
