@@ -287,6 +287,8 @@ class Proof:
 
     *rejected* are those that were seen; *rejections_read* says where they were looked for, and is empty when nothing
     could be read. *broken_off* counts the TLS handshakes that clients broke off since the certificate was loaded.
+    Of the chain on the wire, *chain_ok* is trust and dates together and *dates_ok* the dates alone;
+    *partial_chain_ok* is the word of clients that take any certificate of their store as an anchor.
     """
 
     region: str
@@ -302,6 +304,13 @@ class Proof:
     cipher: str = ""
     sessions_before: int | None = None
     sessions_after: int | None = None
+    wire_subject: str = ""
+    wire_issuer: str = ""
+    wire_names: tuple[str, ...] = ()
+    wire_key: str = ""
+    wire_notes: tuple[str, ...] = ()
+    dates_ok: bool | None = None
+    partial_chain_ok: bool | None = None
     rejected: tuple[Rejection, ...] = ()
     rejections_read: str = ""
     broken_off: int | None = None

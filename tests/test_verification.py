@@ -123,6 +123,14 @@ def test_where_aws_and_the_wire_agree_chain_and_name_hold_and_it_is_verified(min
     assert (row.api_ca, row.wire_ca, row.chain_ok, row.name_ok) == (OLD, OLD, True, True)
     assert row.tls_version.startswith("TLSv1.")
     assert row.wire_expires is not None
+    assert row.wire_names[0].startswith("orders-db.")
+    assert (row.wire_subject, row.wire_key, row.dates_ok, row.partial_chain_ok) == (
+        row.wire_names[0],
+        "RSA2048",
+        True,
+        True,
+    )
+    assert "Subordinate CA RSA2048 G1" in row.wire_issuer
 
 
 def test_where_aws_and_the_wire_disagree_it_is_drift_and_exit_5(mine: RunningLab, tmp_path: Path) -> None:

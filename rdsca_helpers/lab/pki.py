@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -39,6 +40,15 @@ class Served:
     chain_pem: str
     key_pem: str
     not_after: datetime
+
+    def context(self) -> ssl.SSLContext:
+        """Give a TLS context for a server that shows it."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # private to us from its first byte
+            file.write(self.chain_pem + self.key_pem)
+            file.flush()
+            context.load_cert_chain(file.name)
+        return context
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import socket
 import sqlite3
 import ssl
 import struct
-import tempfile
 import threading
 import uuid
 from collections.abc import Sequence
@@ -115,19 +114,10 @@ class StandIn:
 
     def serve(self, served: Served) -> None:
         """Show the certificate *served* to those who come from now on."""
-        contexts = {}
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # private to us from its first byte
-            file.write(served.chain_pem + served.key_pem)
-            file.flush()
-            for strict in (False, True):
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                context.load_cert_chain(file.name)
-                if strict:
-                    context.set_alpn_protocols(["tds/8.0"])
-                else:
-                    context.maximum_version = ssl.TLSVersion.TLSv1_2  # SQL Server speaks 1.3 in TDS 8.0 only
-                contexts[strict] = context
-        self._contexts = contexts
+        strict, usual = served.context(), served.context()
+        strict.set_alpn_protocols(["tds/8.0"])
+        usual.maximum_version = ssl.TLSVersion.TLSv1_2  # SQL Server speaks 1.3 in TDS 8.0 only
+        self._contexts = {True: strict, False: usual}
 
     def restart(self) -> None:
         """Cut every session, as a restart of the database does."""

@@ -151,12 +151,7 @@ class StandIn:
 
     def serve(self, served: Served) -> None:
         """Show the certificate *served* to those who come from now on."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # private to us from its first byte
-            file.write(served.chain_pem + served.key_pem)
-            file.flush()
-            context.load_cert_chain(file.name)
-        self._context = context
+        self._context = served.context()
 
     def restart(self) -> None:
         """Cut every session, as a restart of the database does."""

@@ -209,6 +209,13 @@ class _Prover:
             name_ok=shown.verdict.name_ok,
             tls_version=shown.protocol,
             cipher=shown.cipher,
+            wire_subject=shown.subject,
+            wire_issuer=shown.issuer,
+            wire_names=shown.names,
+            wire_key=shown.key,
+            wire_notes=shown.notes,
+            dates_ok=shown.verdict.dates_ok,
+            partial_chain_ok=shown.verdict.trusted_by_any,
             sessions_after=_total(after),
         )
         if (
