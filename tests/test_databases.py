@@ -159,7 +159,7 @@ def test_a_login_that_is_answered_byte_by_byte_inside_tls_is_cut(
 
 
 def test_no_driver_is_left_behind_with_a_bad_server(outcomes: dict[tuple[str, str], Outcome]) -> None:
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 30  # on a loaded machine the last one takes a while to be cut
     while (left := [t for t in threading.enumerate() if t.name == THREAD]) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left
