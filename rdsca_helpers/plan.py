@@ -29,9 +29,9 @@ from .model import (
     Verdict,
     to_json,
 )
+from .trust import ACCEPTING
 
 LIFETIME = timedelta(hours=24)  # facts grow old: after a day a plan must be made anew
-TRUSTING = ("ready", "both")  # store verdicts with which a client accepts the new CA
 
 
 def accepts(store: StoreVerdict) -> bool:
@@ -39,7 +39,7 @@ def accepts(store: StoreVerdict) -> bool:
 
     A client that does not verify counts only when the root is there: libpq's ``prefer`` would go on in clear text.
     """
-    return store.verdict in TRUSTING or (store.verdict == "not-verifying" and not store.missing_sha256)
+    return store.verdict in ACCEPTING or (store.verdict == "not-verifying" and not store.missing_sha256)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from .catalogue import Known
 from .edge import roots
 from .edge.aws import Aws
 from .errors import UnknownRoot
-from .trust_command import plainly
+from .trust_command import subcommands
 
 Say = Callable[[str], None]
 
@@ -18,12 +18,7 @@ Say = Callable[[str], None]
 def add_parser(command: Callable[..., argparse.ArgumentParser], say: Say) -> None:
     """Add ``rdsca roots`` with its own commands; *command* makes a subcommand, *say* prints a line."""
     parser = command("roots", None, "the catalogue of known RDS roots: list, refresh, approve")
-    parsers = parser.add_subparsers(metavar="what", required=True)
-
-    def what(name: str, do: Callable[[argparse.Namespace, Say], int], text: str) -> argparse.ArgumentParser:
-        made = parsers.add_parser(name, help=text, description=text, epilog=parser.epilog, allow_abbrev=False)
-        made.set_defaults(do=lambda options: plainly(do, options, say))
-        return made
+    what = subcommands(parser, say)
 
     listing = what("list", _list, "list what is known")
     listing.add_argument("--region", default="", help="of one region only")

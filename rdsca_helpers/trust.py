@@ -11,12 +11,12 @@ from functools import lru_cache
 from typing import Protocol
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
-from .certs import REFUSED, Certificate, key_name, matches
+from .certs import REFUSED, Certificate, issued_by, key_name, matches
 from .errors import UsageError
 
 JAVA_REFUSED = "Java refuses the whole keystore"  # how a complaint ends after which Java finds no entry at all
@@ -476,10 +476,10 @@ def _paths(
 ) -> Iterator[list[Certificate]]:
     """Give every path from the leaf to an anchor, the anchor last."""
     last = path[-1]
-    yield from ([*path, a] for a in anchors if a.is_ca and _signed(last, a))
+    yield from ([*path, a] for a in anchors if a.is_ca and issued_by(last, a))
     if len(path) < _LONGEST:
         for c in served:
-            if c.is_ca and c not in path and _signed(last, c):
+            if c.is_ca and c not in path and issued_by(last, c):
                 yield from _paths([*path, c], served, anchors)
 
 
@@ -502,17 +502,6 @@ def _out_of_date(path: Sequence[Certificate], at: datetime) -> str:
         if not c.not_before <= at <= c.not_after:
             return f"{c.subject} is valid from {c.not_before:%Y-%m-%d} to {c.not_after:%Y-%m-%d} only"
     return ""
-
-
-def _signed(certificate: Certificate, issuer: Certificate) -> bool:
-    """Tell whether *issuer* signed *certificate*: by its name and by its key."""
-    if certificate.issuer != issuer.subject:
-        return False
-    try:
-        _load(certificate).verify_directly_issued_by(_load(issuer))
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
 
 
 def _serves(leaf: Certificate, family: Family) -> bool:

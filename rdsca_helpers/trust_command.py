@@ -17,6 +17,7 @@ from .runbook import trust as stores
 from .tables import plain
 
 Say = Callable[[str], None]
+Do = Callable[[argparse.Namespace, Say], int]
 _LINE = 10_000  # characters of a line that are shown
 
 
@@ -28,15 +29,22 @@ def plainly(do: Callable[[argparse.Namespace, Say], int], options: argparse.Name
         raise type(e)(plain(e.what, most=_LINE), plain(e.remedy, most=_LINE)) from None
 
 
-def add_parser(command: Callable[..., argparse.ArgumentParser], say: Say) -> None:
-    """Add ``rdsca trust`` with its own commands; *command* makes a subcommand, *say* prints a line."""
-    parser = command("trust", None, "trust stores: audit, add, build, restore, retire, advice")
+def subcommands(parser: argparse.ArgumentParser, say: Say) -> Callable[[str, Do, str], argparse.ArgumentParser]:
+    """Give the function that adds a subcommand to *parser*, by its name, what it does, and its help."""
     parsers = parser.add_subparsers(metavar="what", required=True)
 
-    def what(name: str, do: Callable[[argparse.Namespace, Say], int], text: str) -> argparse.ArgumentParser:
+    def what(name: str, do: Do, text: str) -> argparse.ArgumentParser:
         made = parsers.add_parser(name, help=text, description=text, epilog=parser.epilog, allow_abbrev=False)
         made.set_defaults(do=lambda options: plainly(do, options, say))
         return made
+
+    return what
+
+
+def add_parser(command: Callable[..., argparse.ArgumentParser], say: Say) -> None:
+    """Add ``rdsca trust`` with its own commands; *command* makes a subcommand, *say* prints a line."""
+    parser = command("trust", None, "trust stores: audit, add, build, restore, retire, advice")
+    what = subcommands(parser, say)
 
     audit = what("audit", _audit, "say which clients of a store accept the target CA, region by region")
     audit.add_argument("stores", nargs="+", metavar="STORE", help="PEM, directory, JKS, PKCS#12, p7b or manifest")

@@ -24,7 +24,6 @@ from ..edge.stores.kinds import all_kinds
 from ..edge.stores.opening import Store, open_store
 from ..errors import RdscaError, Refused, UnknownRoot, UsageError
 from ..model import Problem, Secret, StoreVerdict, now
-from ..plan import TRUSTING
 from ..trust import Contents, Family, Root
 
 
@@ -93,7 +92,7 @@ def audit(
             verdict, reason = _judge(store.contents, aim, reader, at)
             replayed = _replay(chains, store.contents, aim, reader, at)
             refusals = [text for accepted, text in replayed if not accepted]
-            if refusals and verdict in TRUSTING:
+            if refusals and verdict in trust.ACCEPTING:
                 verdict, reason = "unknown", f"{reason}; but a served chain is refused: {refusals[0]}"
             rows.append(
                 StoreVerdict(
